@@ -1,0 +1,20 @@
+"""Where things lie on a host. The control side and the host programs both read it from here."""
+
+from pathlib import Path
+
+RELEASES = Path("/etc/vllm-fleet/releases")
+CURRENT = Path("/etc/vllm-fleet/current")
+PREVIOUS = Path("/etc/vllm-fleet/previous")
+SECRETS = Path("/etc/vllm-fleet/secrets")
+PROGRAMS = Path("/usr/local/lib/vllm-fleet")
+STATE = Path("/var/lib/vllm-fleet")
+CACHE = STATE / "cache"
+ACTIVATION = STATE / "activation.json"
+VERIFIED = STATE / "verified.json"
+AUDIT = Path("/var/log/vllm-fleet/audit.jsonl")
+LOCK = Path("/run/lock/vllm-fleet.lock")
+UNIT = "vllm.service"
+UNIT_FILE = Path("/etc/systemd/system") / UNIT
+ACTIVATE_UNIT = "vllm-fleet-activate.service"
+CONTAINER = "vllm"
+PROJECT = "vllm-fleet"

@@ -1,0 +1,11 @@
+"""The base of everything a person writes: unknown keys, wrong types and later changes are errors."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Strict(BaseModel):
+    """Frozen, strict, and closed: a typo never passes in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
