@@ -1,0 +1,232 @@
+"""The typed view of what ``files/snapshot.py`` read on a host. None always means: not known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class SnapshotError(Exception):
+    """The host's answer is no snapshot; the message is one line."""
+
+
+class Lenient(BaseModel):
+    """Frozen, but open: a host program that tells more than we ask for is no mistake."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class PciDevice(Lenient):
+    slot: str
+    id: str
+
+
+class Dmi(Lenient):
+    sys_vendor: str | None = None
+    product_name: str | None = None
+    product_family: str | None = None
+    board_name: str | None = None
+    bios_version: str | None = None
+
+
+class Host(Lenient):
+    """The machine and its running system. ``meminfo`` in kB."""
+
+    arch: str | None = None
+    dpkg_arch: str | None = None
+    os_release: dict[str, str] | None = None
+    dgx_release: dict[str, str] | None = None
+    kernel: str | None = None
+    cmdline: str | None = None
+    boot_id: str | None = None
+    hostname: str | None = None
+    dmi: Dmi | None = None
+    secure_boot: bool | None = None
+    cgroup_v2: bool | None = None
+    clock_synced: bool | None = None
+    meminfo: dict[str, int] | None = None
+    swap: list[str] | None = None
+    pci: list[PciDevice] | None = None
+    default_target: str | None = None
+    python: str | None = None
+    watchdog: str | None = None
+    reboot_required: bool | None = None
+    sysctls: dict[str, str | None] | None = None
+
+
+class Kernels(Lenient):
+    """What could boot. ``initrd_bytes`` is 0 where the initrd is missing."""
+
+    installed: list[str] = []
+    initrd_bytes: dict[str, int] = {}
+    boot_default: str | None = None
+    boot_cmdline: str | None = None
+    grub_default: str | None = None
+
+
+class Driver(Lenient):
+    """``loaded`` runs in the kernel, ``installed`` lies on disk for the running kernel."""
+
+    loaded: str | None = None
+    installed: str | None = None
+    license: str | None = None
+    signer: str | None = None
+    smi: dict[str, str | None] | None = None
+    smi_error: str | None = None
+
+
+class Package(Lenient):
+    """``version`` is None unless the package is fully installed."""
+
+    version: str | None = None
+    status: str = ""
+    hold: bool = False
+
+
+class FileState(Lenient):
+    kind: str
+    mode: str
+    owner: str
+    group: str
+    size: int = 0
+    sha256: str | None = None
+    target: str | None = None
+
+
+class Unit(Lenient):
+    """systemd's own names and words."""
+
+    LoadState: str = ""
+    ActiveState: str = ""
+    SubState: str = ""
+    UnitFileState: str = ""
+    NeedDaemonReload: str = ""
+    Result: str = ""
+
+
+class Container(Lenient):
+    id: str
+    name: str
+    labels: dict[str, str] = {}
+    state: str = ""
+    image: str = ""
+
+
+class DaemonJson(Lenient):
+    """``invalid`` says why the text is no JSON object."""
+
+    text: str | None = None
+    invalid: str | None = None
+
+
+class Cdi(Lenient):
+    devices: list[str] = []
+    drivers: list[str] = []
+
+
+class DockerInfo(Lenient):
+    Driver: str | None = None
+    Runtimes: dict[str, Any] | None = None
+    LiveRestoreEnabled: bool | None = None
+    CgroupDriver: str | None = None
+
+
+class Docker(Lenient):
+    """``images``: each tag and digest → image id. ``error`` when no daemon answered."""
+
+    version: str | None = None
+    error: str | None = None
+    images: dict[str, str] | None = None
+    containers: list[Container] | None = None
+    daemon_json: DaemonJson | None = None
+    cdi: dict[str, Cdi] | None = None
+    info: DockerInfo | None = None
+
+
+class Serving(Lenient):
+    """``activation`` and ``verified`` are the JSON that the host programs wrote."""
+
+    current: str | None = None
+    previous: str | None = None
+    releases: list[str] = []
+    activation: dict[str, Any] | None = None
+    verified: dict[str, Any] | None = None
+    lock: dict[str, str] | None = None
+
+
+class ModelFile(Lenient):
+    size: int | None = None
+    blob: str | None = None
+
+
+class Model(Lenient):
+    """One revision in the Hub cache; ``size`` in bytes, None for a link into nowhere."""
+
+    present: bool = False
+    files: dict[str, ModelFile] = {}
+
+
+class Listener(Lenient):
+    port: int
+    pid: int | None = None
+    cmd: str | None = None
+    cgroup: str | None = None
+
+
+class Disk(Lenient):
+    """Bytes."""
+
+    free: int
+    total: int
+
+
+class Snapshot(Lenient):
+    """One host at one moment. A group that could not be read is None; ``errors`` says why."""
+
+    host: Host = Host()
+    kernels: Kernels | None = None
+    driver: Driver | None = None
+    packages: dict[str, Package] = {}
+    dpkg_unsettled: list[str] | None = None
+    apt_sources: dict[str, str] | None = None
+    files: dict[str, FileState] = {}
+    units: dict[str, Unit] = {}
+    docker: Docker | None = None
+    serving: Serving | None = None
+    model: Model | None = None
+    listeners: list[Listener] | None = None
+    ssh_peers: list[str] | None = None
+    disk: dict[str, Disk] = {}
+    errors: dict[str, str] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> Snapshot:
+        """The last line of the program's output; raises ``SnapshotError`` for anything else."""
+        try:
+            found = json.loads(text.strip().splitlines()[-1])
+            return cls.model_validate(_known(found))
+        except (IndexError, AttributeError, ValueError) as error:
+            said = " ".join(text.split())[:200] or "nothing"
+            reason = _reason(error)
+            raise SnapshotError(f"host snapshot: found {said}; {reason}") from error
+
+    @classmethod
+    def unreadable(cls) -> Snapshot:
+        """What stands for a host that gave no answer: nothing is known, so nothing is ready."""
+        return cls(errors={"snapshot": "the host gave no answer"})
+
+
+def _known(found: dict[str, Any]) -> dict[str, Any]:
+    """Without the groups that could not be read and the paths that do not exist."""
+    known = {name: value for name, value in found.items() if value is not None}
+    files = {path: state for path, state in known.get("files", {}).items() if state}
+    return {**known, "files": files}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return "wanted one line of JSON"
