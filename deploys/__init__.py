@@ -1,0 +1,20 @@
+"""Deploy steps: one module a step, each a function of the host's ``Settings``."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api.exceptions import DeployError
+
+from deploys import engine
+from fleet.settings import Settings
+
+
+def host_settings() -> Settings:
+    """The current host's settings, checked for the whole fleet before the first connection."""
+    settings = engine.SETTINGS.get(host.name)
+    if settings is None:
+        raise DeployError(
+            f"host {host.name}: no checked settings; "
+            "run pyinfra in the project's folder, where config.py is"
+        )
+    return settings

@@ -1,0 +1,55 @@
+"""The folders that outlive releases, and the programs that run on the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import layout
+from pyinfra.api.deploy import deploy
+
+from deploys import programs
+from deploys.host_state import Watch
+from deploys.operations import Directory, File, tree
+from fleet.settings import Settings
+
+INSTALLED = (
+    "activate",
+    "audit",
+    "completion",
+    "fetch_model",
+    "layout",
+    "serve",
+    "watchdog",
+    "weights",
+)
+
+
+def files() -> dict[str, File]:
+    """The host programs, by path."""
+    return {str(layout.PROGRAMS / f"{name}.py"): File(programs.source(name)) for name in INSTALLED}
+
+
+def directories(settings: Settings) -> dict[str, Directory]:
+    return {
+        str(Path(settings.models_dir) / "hub"): Directory(),
+        str(layout.RELEASES): Directory(),
+        str(layout.SECRETS): Directory(mode="700"),
+        str(layout.PROGRAMS): Directory(),
+        str(layout.STATE): Directory(),
+        str(layout.CACHE): Directory(),
+        str(layout.AUDIT.parent): Directory(),
+    }
+
+
+def watch(settings: Settings) -> Watch:
+    return Watch(files=(*files(), *directories(settings)), disks=(settings.models_dir,))
+
+
+@deploy("Cache")
+def run(*, settings: Settings) -> None:
+    tree(
+        name="Lay out the folders and the host programs",
+        settings=settings,
+        files=files(),
+        directories=directories(settings),
+    )

@@ -1,0 +1,165 @@
+"""What this project adds to a pyinfra run: settings checked before the first connection, a quick
+SSH transport, and an exit code that tells the truth.
+
+``config.py`` calls ``install``. pyinfra offers no hooks for these, so names inside it are replaced;
+``tests/deploys/test_engine.py`` fails when a pyinfra release no longer has one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from types import FrameType
+
+from gevent.pool import Pool
+from pyinfra.api.connect import connect_all
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import State, StateStage
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra_cli import cli
+from pyinfra_cli.exceptions import CliError
+
+from deploys import provenance, report
+from fleet import settings as fleet_settings
+from fleet.settings import Settings, SettingsError
+from fleet.waves import RolloutSettings
+
+SETTINGS: dict[str, Settings] = {}
+KEEPALIVE_S = 15
+FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
+
+_connect = SSHConnector._connect
+_apply_limit = cli._apply_inventory_limit
+_exit = cli._exit
+
+
+def install() -> None:
+    """Put the checks in place; called once, by ``config.py``, before the inventory is read."""
+    SSHConnector._connect = _connect_tuned
+    cli.connect_all = _check_then_connect
+    cli._apply_inventory_limit = _limit_that_matches
+    cli.run_ops = _run_and_report
+    cli._exit = _exit_by_outcome
+    signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupted)
+
+
+def _connect_tuned(self: SSHConnector) -> None:
+    _connect(self)
+    transport = self.client.get_transport() if self.client else None
+    if transport is None:
+        return
+    transport.set_keepalive(KEEPALIVE_S)
+    # Without it each remote command waits about 43 ms for a delayed ACK. A jump host's channel
+    # is no socket.
+    if setsockopt := getattr(transport.sock, "setsockopt", None):
+        setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _limit_that_matches(inventory: Inventory, limit: Iterable[str] | None) -> list[Host] | None:
+    hosts = _apply_limit(inventory, limit)
+    if limit and not hosts:
+        known = ", ".join([*inventory.groups, *(host.name for host in inventory)])
+        raise CliError(f"--limit: found {', '.join(limit)}, which matches no host; allowed: {known}")
+    return hosts  # type: ignore[no-any-return]
+
+
+def _check_then_connect(state: State) -> None:
+    hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
+    if not hosts:
+        raise CliError("inventory: found no host to work on; add one, or widen --limit")
+    problems = [*check_settings(state.inventory), *_pool_problems(state, len(hosts))]
+    if problems:
+        for line in dict.fromkeys(problems):
+            print(line, file=sys.stderr)
+        raise CliError(f"{len(dict.fromkeys(problems))} mistakes found; no host was contacted")
+    report.RUN.ask_for(host.name for host in hosts)
+    connect_all(state)
+
+
+def check_settings(inventory: Inventory) -> list[str]:
+    """Fill ``SETTINGS`` for all hosts of the inventory; every mistake found, one line each."""
+    SETTINGS.clear()
+    problems: list[str] = []
+    file = _inventory_file()
+    for host in inventory:
+        try:
+            SETTINGS[host.name] = fleet_settings.load(
+                host.name, host.data.dict(), provenance.where(host, file)
+            )
+        except SettingsError as error:
+            problems += error.problems
+    return problems + _rollout_problems()
+
+
+def _rollout_problems() -> list[str]:
+    keys = RolloutSettings.model_fields
+    return [
+        f"{key}: found {', '.join(sorted(map(repr, values)))} on different hosts; "
+        "allowed: one value for all hosts of a run; set it in group_data/all.py or with --data"
+        for key in keys
+        if len(values := {getattr(settings, key) for settings in SETTINGS.values()}) > 1
+    ]
+
+
+def _pool_problems(state: State, hosts: int) -> list[str]:
+    """A wave needs a slot for every host at once; pyinfra's own default may be smaller."""
+    chosen = state.config.PARALLEL
+    if chosen >= hosts:
+        return []
+    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if chosen != min(20 * (os.cpu_count() or 1), hosts, (open_files - 10) // 3):
+        return [
+            f"PARALLEL: found {chosen}, allowed: at least {hosts}, one for each host of the run; "
+            "drop --parallel, or limit the run with --limit"
+        ]
+    if open_files < FILES_PER_HOST * hosts + 64:
+        return [
+            f"open files: found a limit of {open_files}, {hosts} hosts need "
+            f"{FILES_PER_HOST * hosts + 64}; raise it with 'ulimit -n'"
+        ]
+    state.pool, state.fact_pool = Pool(hosts), Pool(hosts)
+    return []
+
+
+def _inventory_file() -> str:
+    """The inventory as the person wrote it on the command line."""
+    candidates: Sequence[str] = [a for a in sys.argv[1:] if a.endswith(".py")]
+    return candidates[0] if candidates else "inventory.py"
+
+
+def _run_and_report(state: State, serial: bool = False, no_wait: bool = False) -> None:
+    if serial or no_wait:
+        option = "--serial" if serial else "--no-wait"
+        raise CliError(f"{option}: not allowed, waves need all hosts in one run; use wave_size")
+    try:
+        run_ops(state)
+    finally:
+        report.RUN.close({host.name for host in state.failed_hosts})
+
+
+def _exit_by_outcome() -> None:
+    state = cli.state
+    if cli.ctx_state.isset() and state.initialised:
+        report.RUN.print_findings()
+        if state.current_stage >= StateStage.Execute:
+            sys.exit(report.RUN.exit_code())
+        if report.RUN.blocked:
+            sys.exit(report.EXIT_REFUSED)
+    _exit()
+
+
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    # A transaction that has begun on a host goes on without us.
+    print(
+        "stopped by the operator; a switch that had begun on a host ends by itself: "
+        "'pyinfra inventory.py status.py' shows it, the same command run again heals it",
+        file=sys.stderr,
+    )
+    sys.exit(128 + signum)

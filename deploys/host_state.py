@@ -1,0 +1,84 @@
+"""What a host is like now: ONE batched snapshot, read once and read again only after a change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+
+from pyinfra import host, state
+from pyinfra.api.facts import FactBase
+from pyinfra.api.exceptions import FactProcessError
+
+from deploys import programs
+from fleet.settings import Settings
+from fleet.snapshot import Snapshot, SnapshotError
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a step compares: paths, package names, unit names, image references."""
+
+    files: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    disks: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+
+    def __or__(self, other: Watch) -> Watch:
+        merged = {
+            f.name: tuple(dict.fromkeys((*getattr(self, f.name), *getattr(other, f.name))))
+            for f in fields(self)
+        }
+        return Watch(**merged)
+
+
+class HostSnapshot(FactBase[Snapshot | None]):
+    """``files/snapshot.py``'s answer; None when the host gave none."""
+
+    def command(self) -> str:
+        return "python3 -"
+
+    @staticmethod
+    def default() -> None:
+        return None
+
+    def process(self, output: list[str]) -> Snapshot:
+        try:
+            return Snapshot.parse("\n".join(output))
+        except SnapshotError as error:
+            raise FactProcessError(str(error)) from error
+
+
+_seen: dict[tuple[str, bool], Snapshot] = {}
+
+
+def current(settings: Settings) -> Snapshot:
+    """The host's snapshot for this phase of the run (prepare or execute)."""
+    key = (host.name, bool(state.is_executing))
+    if key not in _seen:
+        request = json.loads(json.dumps(_request(settings)))
+        found = host.get_fact(HostSnapshot, _stdin=programs.stdin("snapshot", request))
+        _seen[key] = found if found is not None else Snapshot.unreadable()
+    return _seen[key]
+
+
+def forget() -> None:
+    """The host is about to change: the next ``current`` reads it again.
+
+    While the run only prepares, nothing changes, and one reading serves all steps.
+    """
+    if state.is_executing:
+        _seen.pop((host.name, True), None)
+
+
+def _request(settings: Settings) -> dict[str, object]:
+    from deploys import base, cache, docker, driver, image, model, serve, toolkit  # they import us
+
+    watch = Watch()
+    for step in (base, driver, toolkit, docker, cache, image, serve):
+        watch |= step.watch(settings)
+    return {
+        **{f.name: list(getattr(watch, f.name)) for f in fields(watch)},
+        "model": model.request(settings),
+    }

@@ -1,0 +1,150 @@
+"""The few state changes all steps are made of. Each compares the snapshot and yields the difference.
+
+An operation that is about to change the host calls ``forget`` first, so that the next one reads
+the host again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Generator, Mapping
+from dataclasses import dataclass
+
+from pyinfra import host, logger
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State
+
+from deploys import programs
+from deploys.host_state import current, forget
+from fleet.settings import Settings
+from fleet.snapshot import Snapshot
+
+Commands = Generator[PyinfraCommand, None, None]
+
+APT = (
+    "DEBIAN_FRONTEND=noninteractive apt-get -y -q "
+    "-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold -o APT::Get::Always-Include-Phased-Updates=true"
+)
+# Without Error-Mode=any a repository signed by another key is only a warning and exit status 0.
+APT_UPDATE = f"{APT} -o APT::Update::Error-Mode=any update"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's wanted state; ``secret`` keeps its text out of every listing."""
+
+    text: str
+    mode: str = "644"
+    owner: str = "root:root"
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Directory:
+    mode: str = "755"
+    owner: str = "root:root"
+
+
+def refuse(line: str) -> FunctionCommand:
+    """A command that fails this host with one line."""
+
+    def tell(state: State, host: Host) -> bool:
+        host.log_styled(line, fg="red", log_func=logger.error)
+        return False
+
+    return FunctionCommand(tell, (), {})
+
+
+def differing(snapshot: Snapshot, files: Mapping[str, File]) -> dict[str, File]:
+    """The files whose text, mode or owner is not as wanted."""
+    return {path: file for path, file in files.items() if not _same(snapshot, path, file)}
+
+
+def _same(snapshot: Snapshot, path: str, file: File) -> bool:
+    found = snapshot.files.get(path)
+    if found is None:
+        return False
+    wanted = hashlib.sha256(file.text.encode()).hexdigest()
+    return (found.sha256, found.mode, f"{found.owner}:{found.group}") == (
+        wanted,
+        file.mode,
+        file.owner,
+    )
+
+
+def write_command(
+    files: Mapping[str, File] | None = None,
+    directories: Mapping[str, Directory] | None = None,
+    links: Mapping[str, str] | None = None,
+    absent: Collection[str] = (),
+) -> StringCommand:
+    """One remote command that writes all of it, each file atomically."""
+    return programs.command(
+        "write_files",
+        {
+            "directories": [
+                {"path": p, "mode": d.mode, "owner": d.owner}
+                for p, d in sorted((directories or {}).items())
+            ],
+            "files": [
+                {"path": p, "mode": f.mode, "owner": f.owner, "text": f.text}
+                for p, f in sorted((files or {}).items())
+            ],
+            "links": [{"path": p, "target": t} for p, t in sorted((links or {}).items())],
+            "absent": sorted(absent),
+        },
+    )
+
+
+@operation()
+def tree(
+    settings: Settings,
+    files: Mapping[str, File],
+    directories: Mapping[str, Directory] | None = None,
+    absent: Collection[str] = (),
+    then: Collection[str] = (),
+) -> Commands:
+    """Bring files and directories to the wanted state; ``then`` runs only if one differed."""
+    now = current(settings)
+    changed = differing(now, files)
+    dirs = {
+        path: wanted
+        for path, wanted in (directories or {}).items()
+        if (found := now.files.get(path)) is None
+        or (found.mode, f"{found.owner}:{found.group}") != (wanted.mode, wanted.owner)
+    }
+    gone = [path for path in absent if path in now.files]
+    if not (changed or dirs or gone):
+        host.noop(f"{len(files)} files are as wanted")
+        return
+    forget()
+    yield write_command(changed, dirs, absent=gone)
+    for line in then:
+        yield StringCommand(line)
+
+
+def install_command(packages: Mapping[str, str | None]) -> StringCommand:
+    """``apt-get install`` of name → version (None: any; a trailing ``*`` matches the rest)."""
+    wanted = [name if version is None else f"{name}={version}" for name, version in packages.items()]
+    return StringCommand(
+        APT,
+        "install",
+        "--no-install-recommends",
+        "--allow-downgrades",
+        "--allow-change-held-packages",
+        *map(QuoteString, wanted),
+    )
+
+
+def has_package(snapshot: Snapshot, name: str, version: str | None = None) -> bool:
+    """Installed, and of that version (a trailing ``*`` matches any rest)."""
+    found = snapshot.packages.get(name)
+    if found is None or found.version is None or found.status != "installed":
+        return False
+    if version is None:
+        return True
+    if version.endswith("*"):
+        return found.version.startswith(version[:-1])
+    return found.version == version

@@ -1,0 +1,75 @@
+"""Ask a host something while an operation runs, over a connection that may be lost on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from paramiko import SSHException
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.host import Host
+
+from deploys import programs
+
+ANSWER_S = 60  # a host that is up answers a question in far less
+RETRY_S = 3
+
+
+class Lost(Exception):
+    """The host could not be reached for the whole time given to it."""
+
+
+class Refused(Exception):
+    """The remote program failed; the message is its last line."""
+
+
+def run(host: Host, command: StringCommand, *, timeout_s: int = ANSWER_S) -> list[str]:
+    """Standard output's lines of one command as root; ``Refused`` when it fails."""
+    arguments: dict[str, Any] = {"_sudo": bool(host.state.config.SUDO), "_timeout": timeout_s}
+    ok, output = host.run_shell_command(command, **arguments)
+    if not ok:
+        lines = [*output.stderr_lines, *output.stdout_lines] or ["no output"]
+        raise Refused(lines[-1])
+    return list(output.stdout_lines)
+
+
+def ask(host: Host, program: str, request: Mapping[str, object]) -> dict[str, Any]:
+    """The JSON object that ``files/<program>.py`` answers."""
+    lines = run(host, programs.command(program, request))
+    return parse(lines)
+
+
+def parse(lines: list[str]) -> dict[str, Any]:
+    """The last line as a JSON object; ``Refused`` when it is none."""
+    try:
+        answer = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise Refused(f"unexpected answer: {' '.join(lines)[-200:] or 'nothing'}")
+    return answer
+
+
+def insist(host: Host, command: StringCommand, *, patience_s: float) -> list[str]:
+    """Like ``run``, connecting again for ``patience_s`` seconds when the connection breaks."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            if not host.connected:
+                host.connect(show_errors=False, raise_exceptions=True)
+            return run(host, command)
+        except (TimeoutError, OSError, EOFError, SSHException, ConnectError) as error:
+            if time.monotonic() > end:
+                raise Lost(f"no answer for {patience_s:.0f} s ({error})") from error
+            _hang_up(host)
+            time.sleep(RETRY_S)
+
+
+def _hang_up(host: Host) -> None:
+    client = getattr(host.connector, "client", None)
+    if client is not None:
+        client.close()
+    host.connected = False

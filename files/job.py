@@ -1,0 +1,52 @@
+"""Run one long job on a host as a transient unit, so that it outlives the SSH connection.
+
+Request: {"unit": name, "argv": [...], "start": bool}. With ``start`` a job that is not running is
+started; one that runs already is joined. Prints {"state": "running" | "done" | "failed" |
+"absent", "exit": int, "line": its last output line}. The unit stays until it is started again.
+"""
+
+import json
+import subprocess
+
+KEYS = ("ActiveState", "SubState", "Result", "ExecMainStatus", "InvocationID")
+
+
+def _properties(unit: str) -> dict[str, str]:
+    argv = ["systemctl", "show", unit, "--property", ",".join(KEYS)]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def _state(found: dict[str, str]) -> str:
+    if found["ActiveState"] in ("activating", "deactivating", "reloading"):
+        return "running"
+    if found["ActiveState"] == "active":
+        return "done" if found["SubState"] == "exited" else "running"
+    return "failed" if found["ActiveState"] == "failed" else "absent"
+
+
+def _last_line(found: dict[str, str]) -> str:
+    if not found["InvocationID"]:
+        return ""
+    match = f"_SYSTEMD_INVOCATION_ID={found['InvocationID']}"
+    argv = ["journalctl", "--quiet", "--output=cat", "--lines=1", match]
+    lines = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
+    return lines[-1][-300:] if lines else ""
+
+
+def _start(unit: str, argv: list[str]) -> None:
+    subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
+    subprocess.run(["systemctl", "stop", unit], capture_output=True, check=False)
+    command = ["systemd-run", "--quiet", "--no-block", f"--unit={unit}"]
+    # Stays "active (exited)" after success, so that its end can be told from its absence.
+    command += ["--property=RemainAfterExit=yes", "--property=Type=exec", "--", *argv]
+    subprocess.run(command, check=True)
+
+
+def main(request: dict) -> None:  # type: ignore[type-arg]
+    unit = request["unit"]
+    if request["start"] and _state(_properties(unit)) != "running":
+        _start(unit, request["argv"])
+    found = _properties(unit)
+    answer = {"state": _state(found), "exit": int(found["ExecMainStatus"] or 0)}
+    print(json.dumps({**answer, "line": _last_line(found)}))

@@ -1,0 +1,61 @@
+"""Write files on a host, each whole or not at all. Sent over stdin, so no content is in an argv.
+
+Request: {"files": [{"path", "mode" (octal text), "text" (or null: only mode and owner),
+"owner": "user:group"}], "directories": [{"path", "mode", "owner"}], "links": [{"path", "target"}],
+"absent": [path]}. Prints {"written": [path]}.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+
+
+def _own(path, spec):
+    user, _, group = spec.get("owner", "root:root").partition(":")
+    shutil.chown(path, user, group)
+    os.chmod(path, int(spec["mode"], 8))
+
+
+def _write(spec):
+    path = spec["path"]
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    # mkstemp makes it 0600: a secret is never readable by others, not even for a moment.
+    handle, new = tempfile.mkstemp(dir=folder, prefix="." + os.path.basename(path) + ".")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(spec["text"])
+            file.flush()
+            os.fsync(file.fileno())
+        _own(new, spec)
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+
+
+def _link(spec):
+    new = spec["path"] + ".new"
+    if os.path.lexists(new):
+        os.unlink(new)
+    os.symlink(spec["target"], new)
+    os.replace(new, spec["path"])
+
+
+def main(request):
+    written = []
+    for spec in request.get("directories", []):
+        os.makedirs(spec["path"], exist_ok=True)
+        _own(spec["path"], spec)
+    for spec in request.get("files", []):
+        _write(spec) if spec.get("text") is not None else _own(spec["path"], spec)
+        written.append(spec["path"])
+    for spec in request.get("links", []):
+        _link(spec)
+        written.append(spec["path"])
+    for path in request.get("absent", []):
+        if os.path.lexists(path):
+            os.unlink(path)
+            written.append(path)
+    print(json.dumps({"written": written}))
