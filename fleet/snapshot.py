@@ -138,11 +138,11 @@ class Docker(Lenient):
 
     version: str | None = None
     error: str | None = None
-    images: dict[str, str] | None = None
-    containers: list[Container] | None = None
-    daemon_json: DaemonJson | None = None
-    cdi: dict[str, Cdi] | None = None
-    info: DockerInfo | None = None
+    images: dict[str, str] = {}
+    containers: list[Container] = []
+    daemon_json: DaemonJson = DaemonJson()
+    cdi: dict[str, Cdi] = {}
+    info: DockerInfo = DockerInfo()
 
 
 class Serving(Lenient):
@@ -183,21 +183,21 @@ class Disk(Lenient):
 
 
 class Snapshot(Lenient):
-    """One host at one moment. A group that could not be read is None; ``errors`` says why."""
+    """One host at one moment. A group that could not be read is empty; ``errors`` says why."""
 
     host: Host = Host()
-    kernels: Kernels | None = None
-    driver: Driver | None = None
+    kernels: Kernels = Kernels()
+    driver: Driver = Driver()
     packages: dict[str, Package] = {}
-    dpkg_unsettled: list[str] | None = None
-    apt_sources: dict[str, str] | None = None
+    dpkg_unsettled: list[str] = []
+    apt_sources: dict[str, str] = {}
     files: dict[str, FileState] = {}
     units: dict[str, Unit] = {}
-    docker: Docker | None = None
-    serving: Serving | None = None
-    model: Model | None = None
-    listeners: list[Listener] | None = None
-    ssh_peers: list[str] | None = None
+    docker: Docker = Docker()
+    serving: Serving = Serving()
+    model: Model = Model()
+    listeners: list[Listener] = []
+    ssh_peers: list[str] = []
     disk: dict[str, Disk] = {}
     errors: dict[str, str] = {}
 
@@ -219,10 +219,12 @@ class Snapshot(Lenient):
 
 
 def _known(found: dict[str, Any]) -> dict[str, Any]:
-    """Without the groups that could not be read and the paths that do not exist."""
+    """Without what could not be read, and without the paths that do not exist."""
     known = {name: value for name, value in found.items() if value is not None}
-    files = {path: state for path, state in known.get("files", {}).items() if state}
-    return {**known, "files": files}
+    for group in ("files", "docker"):
+        inner = known.get(group, {}).items()
+        known[group] = {name: value for name, value in inner if value is not None}
+    return known
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,32 @@
+# make demo   two simulated GB10 hosts, from bare to a proven answer
+# make test   everything, the lab included        make check   the fast tier, under a minute
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint down clean
+
+demo: $(VENV)/ready
+	$(BIN)/python -m lab demo
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready
+	$(BIN)/python -m pytest -m "not lab and not vllm and not slow"
+
+lint: $(VENV)/ready
+	$(BIN)/python -m pytest tests/test_linters.py
+
+down: $(VENV)/ready
+	$(BIN)/python -m lab down
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

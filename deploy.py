@@ -1,0 +1,32 @@
+"""The whole runbook: a bare or half-done host ends serving the chosen mode, proved.
+
+    pyinfra inventory.py deploy.py            shows what would change, then asks
+    pyinfra inventory.py deploy.py --dry      shows it and stops
+"""
+
+from deploys import (
+    base,
+    cache,
+    docker,
+    driver,
+    host_settings,
+    image,
+    model,
+    preflight,
+    serve,
+    toolkit,
+    verify,
+)
+
+settings = host_settings()
+
+preflight.run(settings=settings)
+base.run(settings=settings)
+driver.run(settings=settings)  # may reboot: before anything that serves is touched
+docker.run(settings=settings)
+toolkit.run(settings=settings)  # its CDI devices need the driver; Docker has to know its runtime
+cache.run(settings=settings)
+image.run(settings=settings)
+model.run(settings=settings)  # downloads with the image's own huggingface_hub
+serve.run(settings=settings)
+verify.run(settings=settings)

@@ -1,0 +1,88 @@
+"""Turns of many hosts over one change; each host is a greenlet, as in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import gevent
+import pytest
+
+from deploys.rollout import Rollout
+
+HOSTS = [f"h{n}" for n in range(1, 6)]
+
+
+@dataclass
+class Fleet:
+    """Runs every host's part of a rollout and keeps the order of what happened."""
+
+    bad: Collection[str] = ()
+    unchanged: Collection[str] = ()
+    vanish: Collection[str] = ()  # hosts that pyinfra gives up while they switch
+    on_failure: str = "revert"
+    log: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+
+    def run(self, canary: Collection[str] = (), wave_size: int | str = 2) -> Rollout:
+        rollout = Rollout(HOSTS, canary, wave_size, self.on_failure, lambda: self.gone)
+        jobs = [gevent.spawn(self._host, rollout, name) for name in reversed(HOSTS)]
+        gevent.joinall(jobs, timeout=30, raise_error=True)
+        assert all(job.ready() for job in jobs), "a host waits for ever"
+        return rollout
+
+    def _host(self, rollout: Rollout, name: str) -> None:
+        changes = name not in self.unchanged
+        rollout.declare(name, changes)
+        if not changes:
+            return
+        if rollout.turn(name) is None:
+            self.log.append(f"{name} untouched")
+            return
+        self.log.append(f"{name} begins")
+        gevent.sleep(0.01)
+        if name in self.vanish:
+            self.gone.add(name)
+            return
+        rollout.report(name, "reverted" if name in self.bad else "switched")
+        if rollout.must_revert(name):
+            self.log.append(f"{name} goes back")
+
+
+def test_waves_follow_each_other_in_inventory_order() -> None:
+    fleet = Fleet()
+    rollout = fleet.run()
+    assert rollout.waves == [["h1"], ["h2", "h3"], ["h4", "h5"]]
+    begun = [line.split()[0] for line in fleet.log]
+    assert begun[0] == "h1" and set(begun[1:3]) == {"h2", "h3"} and set(begun[3:]) == {"h4", "h5"}
+
+
+def test_a_failed_canary_leaves_all_others_untouched() -> None:
+    fleet = Fleet(bad={"h1"})
+    assert fleet.run().broken_by == "h1"
+    assert sorted(fleet.log) == sorted(["h1 begins", *(f"{h} untouched" for h in HOSTS[1:])])
+
+
+def test_a_failed_second_wave_sends_every_switched_host_back() -> None:
+    fleet = Fleet(bad={"h3"})
+    fleet.run()
+    assert {line for line in fleet.log if "goes back" in line} == {"h1 goes back", "h2 goes back"}
+    assert {"h4 untouched", "h5 untouched"} <= set(fleet.log)
+
+
+def test_with_stop_the_hosts_that_switched_stay() -> None:
+    fleet = Fleet(bad={"h3"}, on_failure="stop")
+    fleet.run()
+    assert not any("goes back" in line for line in fleet.log)
+
+
+def test_hosts_that_need_no_change_take_no_turn() -> None:
+    fleet = Fleet(unchanged={"h1", "h2"})
+    assert fleet.run().waves == [["h3"], ["h4", "h5"]]
+
+
+@pytest.mark.parametrize("vanish", ["h1", "h3"])
+def test_a_host_lost_while_it_switches_opens_the_breaker(vanish: str) -> None:
+    fleet = Fleet(vanish={vanish})
+    assert fleet.run().broken_by == vanish
+    assert "h5 untouched" in fleet.log
