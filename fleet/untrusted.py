@@ -1,0 +1,53 @@
+"""Typed access to JSON that anybody may have written: a mistake is one line, never a traceback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.problems import SettingsError, shown
+
+
+class Reader:
+    """Typed access to a JSON object that anybody may have written."""
+
+    def __init__(self, values: Mapping[str, Any], place: str) -> None:
+        self.values = values
+        self.place = place
+
+    def whole(self, key: str, most: int = 1 << 40) -> int | None:
+        """A whole number from 1 to ``most``, or None where the key is absent, null or 0."""
+        value = self.values.get(key)
+        if value is None or value == 0:
+            return None
+        if type(value) is not int or not 1 <= value <= most:
+            raise self.wrong(key, value, f"a whole number from 1 to {most}")
+        return value
+
+    def need(self, key: str) -> int:
+        value = self.whole(key)
+        if value is None:
+            raise self.wrong(key, self.values.get(key), "a whole number")
+        return value
+
+    def first(self, *keys: str) -> int | None:
+        found = (self.whole(key, most=100_000) for key in keys)
+        return next((value for value in found if value), None)
+
+    def word(self, key: str) -> str | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,99}", value, re.A):
+            raise self.wrong(key, value, "one word")
+        return value
+
+    def wrong(self, key: str, found: object, allowed: str) -> SettingsError:
+        return SettingsError(f"{self.place}: {key}: found {shown(found)}, allowed: {allowed}")
+
+
+def mapping(value: object, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise SettingsError(f"{place}: found {shown(value)}, allowed: a JSON object")
+    return value
