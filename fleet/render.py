@@ -1,0 +1,182 @@
+"""Settings to the release: every text that decides what a host serves, named by its digest. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fleet.combine import arguments, environment
+from fleet.gb10 import GPU_GIB
+from fleet.model_config import read_config
+from fleet.models import file_name
+from fleet.settings import Settings
+
+HUB = "/models/hub"  # the model cache, as the container sees it
+CACHE = "/cache"  # compiled kernels, as the container sees it
+CONFIG = "/etc/vllm-fleet-release"  # the release, as the container sees it
+CONTAINER = "vllm"
+PROJECT = "vllm-fleet"
+DRAFT = "0" * 12  # stands for the digest while the digest is computed
+_GRACE_S = 30  # from the end of the drain to SIGKILL; vLLM can swallow SIGTERM while it starts
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a host serves. ``files`` maps a name in the release's folder to its text."""
+
+    digest: str
+    files: Mapping[str, str]
+
+
+def _json(value: object) -> str:
+    """``value`` as JSON, which is YAML too; no escapes that YAML reads differently."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _compose(value: object) -> str:
+    """As ``_json``; Compose would substitute what follows a dollar."""
+    return _json(value).replace("$", "$$")
+
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=False,  # noqa: S701 - YAML and env files, not HTML; values pass a JSON filter
+)
+_templates.filters.update(json=_json, compose=_compose)
+
+
+def release(settings: Settings) -> Release:
+    """The release of ``settings``; the same settings give the same bytes."""
+    draft = _files(settings, DRAFT)
+    digest = hashlib.sha256(_json(draft).encode()).hexdigest()[:12]
+    return Release(digest=digest, files=_files(settings, digest))
+
+
+def serve_config(settings: Settings) -> dict[str, Any]:
+    """vLLM's ``--config``: long names; ``no-x: true`` where a switch is off."""
+    config = (
+        read_config(settings.model.config, file_name(settings.model.repo))
+        if (settings.model.config)
+        else None
+    )
+    chosen = arguments(settings, settings.mode, config)
+    values = {
+        **chosen,
+        **_memory(settings, chosen),
+        **_parallel(settings),
+        **_speculation(settings),
+        "model": f"{HUB}/{settings.model.snapshot}",
+        "served-model-name": [served_name(settings)],
+        "host": settings.listen,
+        "port": settings.port,
+        "shutdown-timeout": settings.mode.drain_timeout_s,
+    }
+    switched = {
+        (f"no-{name}" if value is False else name): (True if value is False else value)
+        for name, value in values.items()
+    }
+    return dict(sorted(switched.items()))
+
+
+def served_name(settings: Settings) -> str:
+    """The model's name in the API."""
+    return settings.served_name or settings.vllm_model
+
+
+def memory_fraction(settings: Settings) -> float | None:
+    """Part of the GPU's memory vLLM takes, or None where it gets a number of bytes."""
+    return settings.memory_fraction or settings.mode.memory_fraction
+
+
+def memory_needed_kib(settings: Settings) -> int:
+    """MemAvailable that a start needs, KiB: what vLLM takes and the floor. 0: no check."""
+    fraction = memory_fraction(settings)
+    if fraction is None:
+        return 0
+    return round((fraction * GPU_GIB + settings.memory_floor_gib) * 2**20)
+
+
+def _memory(settings: Settings, chosen: Mapping[str, Any]) -> dict[str, float]:
+    fraction = memory_fraction(settings)
+    return {} if fraction is None else {"gpu-memory-utilization": fraction}
+
+
+def _parallel(settings: Settings) -> dict[str, int]:
+    sizes = {
+        "tensor-parallel-size": settings.tensor_parallel,
+        "pipeline-parallel-size": settings.pipeline_parallel,
+        "data-parallel-size": settings.data_parallel,
+    }
+    return {name: size for name, size in sizes.items() if size > 1}
+
+
+def _speculation(settings: Settings) -> dict[str, Any]:
+    speculation = settings.speculation
+    return {"speculative-config": speculation.config(HUB)} if speculation else {}
+
+
+def serve_environment(settings: Settings) -> dict[str, str]:
+    """The server's environment: ours, then what mode and settings add."""
+    ours = {
+        "DO_NOT_TRACK": "1",
+        "FLASHINFER_WORKSPACE_BASE": CACHE,
+        "HF_HUB_CACHE": HUB,
+        "HF_HUB_OFFLINE": "1",
+        "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
+        "TRITON_CACHE_DIR": f"{CACHE}/triton",
+        "VLLM_CACHE_ROOT": f"{CACHE}/vllm",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(settings.mode.ready_timeout_s),
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    return dict(sorted((ours | environment(settings, settings.mode)).items()))
+
+
+def _facts(settings: Settings, digest: str) -> dict[str, Any]:
+    """release.json: all that the programs on the host read."""
+    return {
+        "container": CONTAINER,
+        "digest": digest,
+        "drain_timeout_s": settings.mode.drain_timeout_s,
+        "image": settings.vllm_image,
+        "listen": settings.listen,
+        "memory_needed_kib": memory_needed_kib(settings),
+        "mode": settings.vllm_mode,
+        "model": settings.model.repo,
+        "port": settings.port,
+        "project": PROJECT,
+        "ready_timeout_s": settings.mode.ready_timeout_s,
+        "revision": settings.model.revision,
+        "served_name": served_name(settings),
+        "stall_timeout_s": settings.mode.stall_timeout_s,
+    }
+
+
+def _files(settings: Settings, digest: str) -> dict[str, str]:
+    values = {
+        "settings": settings,
+        "digest": digest,
+        "config": serve_config(settings),
+        "environment": serve_environment(settings),
+        "stop_grace_s": settings.mode.drain_timeout_s + _GRACE_S,
+        "hub": HUB,
+        "cache": CACHE,
+        "release": CONFIG,
+        "container": CONTAINER,
+        "project": PROJECT,
+    }
+    return {
+        "compose.yaml": _templates.get_template("compose.yaml.j2").render(values),
+        "release.json": json.dumps(_facts(settings, digest), indent=1, sort_keys=True) + "\n",
+        "vllm.env": _templates.get_template("vllm.env.j2").render(values),
+        "vllm.yaml": _templates.get_template("vllm.yaml.j2").render(values),
+    }
