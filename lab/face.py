@@ -64,7 +64,7 @@ def variant(name: str) -> Variant:
 
 def write(layer: Path, platform: Platform, who: Variant) -> None:
     """Fill ``layer``, an overlay layer for a host's root, with the face and the lab's programs."""
-    shutil.copytree(PROGRAMS, layer, dirs_exist_ok=True)
+    shutil.copytree(PROGRAMS, layer, symlinks=True, dirs_exist_ok=True)
     sysinit = layer / "etc/systemd/system/sysinit.target.wants"
     sysinit.mkdir(parents=True)
     (sysinit / "lab-face.service").symlink_to("../lab-face.service")

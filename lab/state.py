@@ -32,11 +32,12 @@ class State:
     platform: Platform = "ubuntu"
     variant: str = "spark"  # whose machine it is by DMI, see lab.face.VARIANTS
     hosts: tuple[LabHost, ...] = ()
-    root: str = ""  # the read-only root that all hosts' overlays stand on
+    layers: tuple[str, ...] = ()  # read-only, topmost first: what every fresh host starts from
+    names: tuple[str, ...] = ()  # host names that lead to the control side
+    disk_path: str = ""  # what the hosts write
     images: dict[str, str] = field(default_factory=dict)  # "vllm-cpu" -> "name@sha256:…"
     fingerprints: dict[str, str] = field(default_factory=dict)  # "nvidia" | "toolkit" | "docker"
     ca: str = ""  # the lab CA's certificate (PEM) on the control side
-    sysctls: dict[str, str] = field(default_factory=dict)  # what `up` found, put back by `down`
     ready: bool = False
 
     @property
@@ -46,8 +47,8 @@ class State:
 
     @property
     def disk(self) -> Path:
-        """What the hosts write."""
-        return disk_dir(self.name)
+        """What the hosts write, one directory each, and the lab's own layer."""
+        return Path(self.disk_path) if self.disk_path else disk_dir(self.name)
 
     @property
     def netns(self) -> str:
@@ -100,4 +101,5 @@ def load(name: str) -> State:
     except FileNotFoundError:
         raise LabError(f"lab {name}: not up; start it: python -m lab up --name {name}") from None
     hosts = tuple(LabHost(**host) for host in data.pop("hosts"))
-    return State(hosts=hosts, **data)
+    layers, names = tuple(data.pop("layers")), tuple(data.pop("names"))
+    return State(hosts=hosts, layers=layers, names=names, **data)
