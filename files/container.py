@@ -1,0 +1,135 @@
+"""The containers that are ours, by label. Others are read, never touched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import command
+import layout
+from errors import HostError
+from release import Release
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container: ``release`` is None if it is not ours; ``pid`` 0 when it does not run."""
+
+    id: str
+    name: str
+    image: str
+    release: str | None
+    status: str
+    exit_code: int
+    oom_killed: bool
+    pid: int
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.status in ("running", "paused", "restarting")
+
+
+def ours() -> list[Container]:
+    """Every container with our label, running or not."""
+    out = command.run(
+        [
+            "docker",
+            "ps",
+            "--all",
+            "--quiet",
+            "--no-trunc",
+            "--filter",
+            f"label={layout.RELEASE_LABEL}",
+        ]
+    )
+    found = (inspect(name) for name in out.split())
+    return [item for item in found if item is not None]
+
+
+def inspect(name: str) -> Container | None:
+    """The container of that id or name; None if there is none. Raises HostError without Docker."""
+    done = command.attempt(["docker", "inspect", "--type", "container", name])
+    if done.rc != 0:
+        if "no such" in done.err.lower():
+            return None
+        raise HostError(done.fault())
+    return parse(json.loads(done.out)[0])
+
+
+def parse(data: dict[str, dict[str, object]]) -> Container:
+    """One element of ``docker inspect``."""
+    state, config = data["State"], data["Config"]
+    labels = config.get("Labels")
+    release = labels.get(layout.RELEASE_LABEL) if isinstance(labels, dict) else None
+    return Container(
+        str(data["Id"]),
+        str(data["Name"]).lstrip("/"),
+        str(config["Image"]),
+        release,
+        str(state["Status"]),
+        int(str(state["ExitCode"])),
+        state["OOMKilled"] is True,
+        int(str(state["Pid"])),
+    )
+
+
+def up(release: Release) -> Container:
+    """Create and start the release's container; raises HostError with compose's last line."""
+    command.run(
+        [*compose(release), "up", "--detach", "--no-build", "--pull", "never", "--force-recreate"],
+        timeout=180,
+    )
+    started = inspect(release.container)
+    if started is None or started.release != release.digest:
+        raise HostError(
+            f"compose made no container {release.container} with the label "
+            f"{layout.RELEASE_LABEL}={release.digest}; stage the release again"
+        )
+    return started
+
+
+def compose(release: Release) -> list[str]:
+    """The start of every compose command for a release."""
+    return ["docker", "compose", "-p", release.project, "-f", str(release.folder / "compose.yaml")]
+
+
+def remove(item: Container) -> None:
+    """Kill and remove a container of ours. Removing what is gone is no error."""
+    if item.release is None:
+        raise HostError(
+            f"container {item.name} is not ours (no label {layout.RELEASE_LABEL}); left alone"
+        )
+    done = command.attempt(["docker", "rm", "--force", item.id], timeout=60)
+    if done.rc != 0 and "no such" not in done.err.lower():
+        raise HostError(done.fault())
+
+
+def clear() -> list[str]:
+    """Remove every container of ours; returns their names."""
+    leftovers = ours()
+    for item in leftovers:
+        remove(item)
+    return [item.name for item in leftovers]
+
+
+def refuse_foreign(release: Release) -> None:
+    """Raise HostError if someone else's container holds our name."""
+    holder = inspect(release.container)
+    if holder is not None and holder.release is None:
+        raise HostError(
+            f"container {holder.name} ({holder.image}, {holder.status}) is not ours; "
+            f"rename or remove it: docker rename {holder.name} {holder.name}-other"
+        )
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time that the container of process ``pid`` used so far (cgroup v2); None if unknown."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        path = next(line[3:] for line in groups if line.startswith("0::"))
+        figures = Path(f"/sys/fs/cgroup{path}/cpu.stat").read_text().split()
+        return int(figures[figures.index("usage_usec") + 1]) / 1e6
+    except (OSError, ValueError, StopIteration):
+        return None

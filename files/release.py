@@ -1,0 +1,108 @@
+"""A release on this host: what ``release.json`` says, and which one the links name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import durable
+import layout
+from errors import HostError, Refused
+
+DIGEST = re.compile(r"[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a host program may know of a release; written by fleet/render.py."""
+
+    digest: str
+    mode: str
+    model: str
+    revision: str
+    image: str
+    served_name: str
+    listen: str
+    port: int
+    ready_timeout_s: int
+    drain_timeout_s: int
+    stall_timeout_s: int
+    memory_needed_kib: int
+    container: str = layout.CONTAINER
+    project: str = layout.PROJECT
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return layout.RELEASES / self.digest
+
+    @property
+    def address(self) -> str:
+        """Where a client on this host reaches it: a wildcard address is reached by loopback."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.listen, self.listen)
+
+
+def read(digest: str) -> Release:
+    """The staged release ``digest``; raises Refused if it is not staged or not readable."""
+    if not DIGEST.fullmatch(digest):
+        raise Refused(f"release {digest!r}: allowed are 12 hex digits, as in {layout.RELEASES}")
+    path = layout.RELEASES / digest / "release.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(f"{path} does not exist; stage release {digest} first (deploy.py)") from None
+    except ValueError as error:
+        raise Refused(f"{path} is not JSON ({error}); stage release {digest} again") from None
+    release = parse(data, path)
+    if release.digest != digest:
+        raise Refused(f"{path}: found digest {release.digest}, wanted {digest}; stage it again")
+    return release
+
+
+def parse(data: object, path: Path) -> Release:
+    """``data`` as a Release; raises Refused naming a missing key or a wrong type."""
+    if not isinstance(data, dict):
+        raise Refused(f"{path}: found {type(data).__name__}, allowed is an object")
+    kinds = {"str": str, "int": int}
+    known: dict[str, Any] = {}
+    for field in fields(Release):
+        value = data.get(field.name, field.default)
+        if not isinstance(value, kinds[str(field.type)]) or isinstance(value, bool):
+            raise Refused(
+                f"{path}: {field.name}: found {data.get(field.name)!r}, "
+                f"allowed: {field.type}; stage the release again"
+            )
+        known[field.name] = value
+    return Release(**known)
+
+
+def linked(path: Path) -> str | None:
+    """The digest that ``current`` or ``previous`` names; None if it names no staged release."""
+    try:
+        digest = os.readlink(path).rpartition("/")[2]
+    except OSError:
+        return None
+    return digest if (layout.RELEASES / digest / "release.json").is_file() else None
+
+
+def current() -> Release:
+    """The release this host is to serve; raises Refused if there is none."""
+    digest = linked(layout.CURRENT)
+    if digest is None:
+        raise Refused(f"{layout.CURRENT} names no staged release; nothing to serve, run deploy.py")
+    return read(digest)
+
+
+def point(*, current: str | None, previous: str | None) -> None:
+    """Set both links; ``current`` last, in one rename."""
+    for path, digest in ((layout.PREVIOUS, previous), (layout.CURRENT, current)):
+        try:
+            durable.link(path, None if digest is None else f"releases/{digest}")
+        except OSError as error:
+            raise HostError(
+                f"{path}: cannot be set: {error.strerror}; free or mend the disk"
+            ) from None

@@ -1,0 +1,151 @@
+"""Main process of vllm.service: serves the current release until told to stop.
+
+``systemctl start`` returns when a real completion was answered. Commands: none (serve),
+``clear`` (remove our container; ExecStopPost), ``reset`` (forget failed starts).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import asdict
+
+import bootguard
+import completion
+import container
+import durable
+import layout
+import memory
+import release as releases
+import watchdog
+from errors import HostError, Refused, exit_code
+from notify import notify, status
+from release import Release
+from server import EXTEND_S, Server, ServerFailed, Stopped
+
+MEMORY_BOUND_S = 180.0
+
+
+def serve() -> int:
+    """Serve the current release; 0 when told to stop, raises HostError when it failed."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    release = releases.current()
+    bootguard.begin(release.digest)
+    try:
+        prepare(release, stop)
+        if not stop.is_set():
+            run(release, stop)
+    except HostError as error:
+        bootguard.note(release.digest, str(error))
+        record_failure(release, error)
+        raise
+    finally:
+        layout.SERVING.unlink(missing_ok=True)
+    bootguard.withdraw(release.digest)
+    return 0
+
+
+def prepare(release: Release, stop: threading.Event) -> None:
+    """Make room: no leftover of ours, nobody else on the name or the port, enough memory."""
+    container.refuse_foreign(release)
+    for name in container.clear():
+        print(f"serve: removed leftover container {name}", flush=True)
+    require_free_port(release)
+    memory.wait(
+        release.memory_needed_kib,
+        bound_s=MEMORY_BOUND_S,
+        stop=stop,
+        tell=lambda text: status(text, extend_s=EXTEND_S),
+    )
+    memory.drop_page_cache(release.memory_needed_kib)
+
+
+def require_free_port(release: Release) -> None:
+    """Raise HostError if a stranger listens where the gate would ask."""
+    family = socket.AF_INET6 if ":" in release.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((release.listen, release.port))
+        except OSError as error:
+            raise HostError(
+                f"{release.listen}:{release.port} cannot be bound ({error.strerror}); "
+                f"find who holds it: ss -ltnp sport = :{release.port}"
+            ) from None
+
+
+def run(release: Release, stop: threading.Event) -> None:
+    """One life of the server; its container is gone when this returns or raises."""
+    server = Server(release, stop)
+    try:
+        ready(server, server.wait_ready())
+        server.watch()
+    except Stopped:
+        server.quit()
+    except ServerFailed:
+        server.end(0)
+        raise
+
+
+def ready(server: Server, answer: completion.Result) -> None:
+    """Tell systemd and the host that the server serves, and what the watchdog cannot do."""
+    release = server.release
+    problems = watchdog.self_test(
+        release.address, release.port, server.item.id, under_systemd="NOTIFY_SOCKET" in os.environ
+    )
+    for problem in problems:
+        print(f"serve: watchdog {problem}", flush=True)
+    durable.write_json(
+        layout.SERVING,
+        {
+            "release": release.digest,
+            "container": server.item.id,
+            "since": time.time(),
+            "ready_s": round(time.monotonic() - server.begun, 1),
+            "gate": asdict(answer),
+            "watchdog": problems,
+        },
+    )
+    notify(READY=1, STATUS=f"serving {release.digest} ({release.mode})")
+
+
+def record_failure(release: Release, error: HostError) -> None:
+    """Keep why a server failed, for the activation that waits for it and for a person."""
+    record = {"release": release.digest, "at": time.time(), "reason": str(error)}
+    try:
+        durable.write_json(layout.FAILURE, {**record, "log": list(error.log)})
+    except OSError as fault:
+        print(f"serve: {layout.FAILURE}: {fault.strerror}; not kept", flush=True)
+
+
+def clear() -> int:
+    """Remove what a killed serve left behind."""
+    container.clear()
+    return 0
+
+
+def reset() -> int:
+    """Let a release be tried again."""
+    bootguard.reset()
+    return 0
+
+
+def main() -> int:
+    """Dispatch the command."""
+    commands = {"": serve, "clear": clear, "reset": reset}
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in commands:
+        raise Refused(f"command {name!r}: allowed are none, clear, reset")
+    return commands[name]()
+
+
+if __name__ == "__main__":
+    code = exit_code("serve", main)
+    sys.stdout.flush()
+    os._exit(code)  # a thread may still sit in a read

@@ -1,0 +1,214 @@
+"""One run of a server: start its container, wait until it answers, watch it, stop it."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+
+import bootguard
+import completion
+import container
+import metrics
+import progress
+import watchdog
+from container import Container
+from errors import HostError
+from notify import notify, status
+from release import Release
+from serverlog import ServerLog
+
+POLL_S = 0.5
+EXTEND_S = 60.0
+START_GRACE_S = 10  # vLLM swallows SIGTERM while its engine starts
+STOP_MARGIN_S = 15  # docker's grace above vLLM's own --shutdown-timeout
+STEADY_S = 300.0  # serving that long, a release no longer counts as failing to start
+
+
+class Stopped(Exception):
+    """Asked to stop; no failure."""
+
+
+class ServerFailed(HostError):
+    """The server died, is wedged, or never answered."""
+
+
+class Server:
+    """A started container and its log."""
+
+    def __init__(self, release: Release, stop: threading.Event) -> None:
+        self.release = release
+        self.stop = stop
+        self.begun = time.monotonic()
+        self.ready_at: float | None = None
+        self.item = container.up(release)
+        self.log = ServerLog(self.item.id)
+
+    def target(self, timeout_s: float, max_tokens: int = 16) -> completion.Target:
+        """The completion that this server should answer."""
+        return completion.Target(
+            self.release.address,
+            self.release.port,
+            self.release.served_name,
+            timeout_s,
+            max_tokens=max_tokens,
+            api_key=completion.api_key(),
+        )
+
+    def pause(self, seconds: float = POLL_S) -> None:
+        """Wait a little; raises Stopped or ServerFailed as soon as it happens."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.stop.is_set():
+                raise Stopped
+            if self.log.ended.is_set():
+                raise self.failure(death(self.log.final))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self.stop.wait(min(left, POLL_S))
+
+    def failure(self, reason: str) -> ServerFailed:
+        """``reason`` with the last lines of the log."""
+        return ServerFailed(reason, self.log.lines())
+
+    def wait_ready(self) -> completion.Result:
+        """Return the first completion; raises ServerFailed when there will be none."""
+        patience = _Patience(self)
+        probe = watchdog.Probe(self.target(patience.probe_timeout_s()))
+        while True:
+            result = probe.result()
+            if result is not None and result.ok:
+                self.ready_at = time.monotonic()
+                return result
+            if result is not None:
+                patience.failed(result)
+                self.pause()
+                probe = watchdog.Probe(self.target(patience.probe_timeout_s()))
+            patience.check()
+            status(f"{self.log.stage} ({patience.elapsed():.0f} s)", extend_s=EXTEND_S)
+            self.pause()
+
+    def watch(self) -> None:
+        """Keep systemd informed while the server makes progress; raises when it does not."""
+        steady_at = time.monotonic() + STEADY_S
+        judge = watchdog.Judge(self.release.stall_timeout_s, time.monotonic())
+        probe: watchdog.Probe | None = None
+        tick = min(max(self.release.stall_timeout_s / 20, 1.0), 10.0)
+        while True:
+            found = metrics.fetch(self.release.address, self.release.port)
+            judge.measured(time.monotonic(), found)
+            probe = self._probe(judge, probe)
+            wedged = judge.verdict(time.monotonic())
+            if wedged:
+                raise self.failure(wedged)
+            notify(
+                WATCHDOG=1,
+                STATUS=f"serving {self.release.digest} ({self.release.mode}), "
+                + (f"{found.running} running, {found.waiting} waiting" if found else "no metrics"),
+            )
+            if time.monotonic() > steady_at:
+                bootguard.reset()
+            self.pause(tick)
+
+    def _probe(self, judge: watchdog.Judge, probe: watchdog.Probe | None) -> watchdog.Probe | None:
+        result = probe.result() if probe else None
+        if result is not None:
+            judge.probed(time.monotonic(), result)
+        under_way = probe is not None and result is None
+        if under_way or not judge.wants_probe(time.monotonic()):
+            return probe if under_way else None
+        judge.probing()
+        return watchdog.Probe(self.target(judge.probe_timeout_s, max_tokens=1))
+
+    def drain(self) -> None:
+        """Wait until no request runs or waits, at most ``drain_timeout_s``."""
+        self.stop.clear()  # a second request to stop ends the waiting
+        deadline = time.monotonic() + self.release.drain_timeout_s
+        while time.monotonic() < deadline and not self.log.ended.is_set():
+            found = metrics.fetch(self.release.address, self.release.port, timeout=2.0)
+            if found is None or found.running + found.waiting == 0:
+                return
+            status(f"draining: {found.running} running, {found.waiting} waiting", extend_s=EXTEND_S)
+            if self.stop.wait(POLL_S):
+                return
+
+    def quit(self) -> None:
+        """Stop as asked: what serves is drained first."""
+        if self.ready_at is None:
+            self.end(START_GRACE_S)
+        else:
+            self.drain()
+            self.end(self.release.drain_timeout_s + STOP_MARGIN_S)
+
+    def end(self, grace_s: int) -> None:
+        """Stop the container, kill it after ``grace_s`` seconds, and remove it."""
+        argv = ["docker", "stop", "-t", str(grace_s), self.item.id]
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as stopping:
+            deadline = time.monotonic() + grace_s + 30
+            while stopping.poll() is None and time.monotonic() < deadline:
+                status("stopping the server", extend_s=EXTEND_S)
+                time.sleep(POLL_S / 2)
+            stopping.kill()
+        container.remove(self.item)
+
+
+class _Patience:
+    """How long a starting server may take, and which of its answers end the wait."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._http_errors = 0
+        self._cpu = container.cpu_seconds(server.item.pid)
+        self._cpu_at = time.monotonic()
+        self._cores = 0.0
+
+    def elapsed(self) -> float:
+        """Seconds since the container was started."""
+        return time.monotonic() - self._server.begun
+
+    def probe_timeout_s(self) -> float:
+        """The first completion may compile kernels: give it minutes, not all of the time."""
+        return min(max(self._server.release.ready_timeout_s / 4, 5.0), 300.0)
+
+    def failed(self, result: completion.Result) -> None:
+        """Raise if this answer will not become a better one."""
+        if result.fault in ("wrong_name", "unauthorized"):
+            raise self._server.failure(f"answers, but {result.detail}")
+        if result.fault in ("http", "empty"):
+            self._http_errors += 1
+            if self._http_errors >= 5:
+                raise self._server.failure(
+                    f"answers, but {result.detail} ({self._http_errors} times)"
+                )
+
+    def check(self) -> None:
+        """Raise when the time is up."""
+        self._measure()
+        reason = progress.out_of_patience(
+            self.elapsed(),
+            self._server.release.ready_timeout_s,
+            self._server.log.silent_s(),
+            self._cores,
+        )
+        if reason:
+            raise self._server.failure(f"{reason}; last stage: {self._server.log.stage}")
+
+    def _measure(self) -> None:
+        now = time.monotonic()
+        if now - self._cpu_at < 10:
+            return
+        used = container.cpu_seconds(self._server.item.pid)
+        if used is not None and self._cpu is not None:
+            self._cores = (used - self._cpu) / (now - self._cpu_at)
+        self._cpu, self._cpu_at = used, now
+
+
+def death(item: Container | None) -> str:
+    """How a container ended, in one line."""
+    if item is None:
+        return "Docker lost the server's container, or Docker is down (systemctl status docker)"
+    why = " (killed: out of memory)" if item.oom_killed else ""
+    return f"the server exited with {item.exit_code}{why}"

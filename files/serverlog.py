@@ -1,0 +1,97 @@
+"""Follows a container's log: to the journal, and for what it tells about progress and death."""
+
+from __future__ import annotations
+
+import collections
+import re
+import subprocess
+import threading
+import time
+
+import container
+import layout
+import progress
+from container import Container
+from errors import HostError
+
+KEPT_LINES = 40
+DOCKER_GONE_S = 60.0  # a daemon restart under live-restore leaves the server running
+
+
+class ServerLog:
+    """The log of one container, read in the background until the container ends."""
+
+    def __init__(self, container_id: str) -> None:
+        self.stage = "starting the container"
+        self.last_line_at = time.monotonic()
+        self.ended = threading.Event()
+        self.final: Container | None = None  # how the container ended; None: Docker lost it
+        self._id = container_id
+        self._secrets = secrets()
+        self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def lines(self) -> list[str]:
+        """The last lines of the log."""
+        return list(self._lines)
+
+    def silent_s(self) -> float:
+        """Seconds since the last line."""
+        return time.monotonic() - self.last_line_at
+
+    def _follow(self) -> None:
+        since = "0"
+        while True:
+            self._read(since)
+            since = f"{time.time():.6f}"
+            item = self._look()
+            if item is None or not item.running:
+                self.final = item
+                self.ended.set()
+                return
+
+    def _read(self, since: str) -> None:
+        argv = ["docker", "logs", "--follow", "--since", since, self._id]
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as follower:
+            assert follower.stdout is not None
+            for raw in follower.stdout:
+                for line in re.split(r"[\r\n]+", raw.decode("utf-8", "replace")):
+                    self._take(line)
+
+    def _take(self, line: str) -> None:
+        if not line.strip():
+            return
+        text = masked(line.rstrip(), self._secrets)
+        print(text, flush=True)
+        self._lines.append(text)
+        self.last_line_at = time.monotonic()
+        self.stage = progress.stage(text) or self.stage
+
+    def _look(self) -> Container | None:
+        deadline = time.monotonic() + DOCKER_GONE_S
+        while True:
+            try:
+                return container.inspect(self._id)
+            except HostError as error:
+                if time.monotonic() > deadline:
+                    print(f"serve: {error}", flush=True)
+                    return None
+                time.sleep(1.0)
+
+
+def secrets() -> list[str]:
+    """Every secret value on this host that a log line must not show."""
+    values = []
+    for path in layout.SECRETS.glob("*"):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            values += [part.strip() for part in (line, line.partition("=")[2])]
+    return [value for value in values if len(value) >= 8]
+
+
+def masked(line: str, values: list[str]) -> str:
+    """``line`` without any of ``values``."""
+    for value in values:
+        line = line.replace(value, "***")
+    return line

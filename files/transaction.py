@@ -1,0 +1,206 @@
+"""Carries out an activation on this host: stop, flip, start, gate; or back again."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+import bootguard
+import completion
+import container
+import durable
+import journal
+import layout
+import phases
+import release as releases
+import systemd
+from errors import HostError
+from phases import Activation, Outcome, Phase
+from release import Release
+
+POLL_S = 0.5
+SETTLE_S = 1.5  # a server that dies of its first answers is not switched to
+
+
+class Transaction:
+    """One activation under way. ``now`` is its record; each phase is kept before it is acted on."""
+
+    def __init__(self, activation: Activation) -> None:
+        self.now = activation
+
+    def run(self, course: phases.Course) -> Activation:
+        """Take ``course`` to its end; the record then has an outcome."""
+        try:
+            if course == "forward":
+                self.forward()
+            elif course == "start":
+                self.start_new()
+            elif course == "revert":
+                self.revert(self.now.reason or "interrupted")
+            elif course == "restart":
+                self.start_old()
+        except (HostError, OSError, subprocess.SubprocessError) as error:
+            self.failed(error)
+        return self.now
+
+    def forward(self) -> None:
+        """From the beginning: stop the old server, flip, start the new one."""
+        if serves(self.now.release):
+            self.finish("unchanged")
+            return
+        releases.read(self.now.release)
+        self.stop()
+        systemd.enable()  # before the flip: a boot from here on takes the activation up
+        previous = (
+            self.now.before if self.now.before != self.now.release else self.now.before_previous
+        )
+        releases.point(current=self.now.release, previous=previous)
+        self.move("flipped")
+        self.start_new()
+
+    def start_new(self) -> None:
+        """The links name the new release: start and gate it."""
+        self.move("starting")
+        self.start(self.now.release)
+        self.move("gating")
+        self.gate(releases.read(self.now.release))
+        self.finish("switched")
+
+    def failed(self, error: Exception) -> None:
+        """Go back, or say that going back failed too."""
+        reason = " ".join(str(error).split())
+        log = list(error.log) if isinstance(error, HostError) else []
+        if self.now.phase in ("reverting", "restarting", "regating"):
+            both = f"{self.now.reason}; going back to {self.now.before} failed: {reason}"
+            self.now = replace(self.now, log=[*self.now.log, *log])
+            self.finish("revert_failed", both)
+            return
+        self.now = replace(self.now, log=log)
+        try:
+            self.revert(reason)
+        except (HostError, OSError, subprocess.SubprocessError) as worse:
+            self.failed(worse)
+
+    def revert(self, reason: str) -> None:
+        """Stop what does not work, flip back, serve the old release again."""
+        self.now = journal.keep_if_possible(phases.moved(self.now, "reverting", reason=reason))
+        if self.now.before is None or not serves(self.now.before):
+            self.wait(systemd.begin("stop"), 900)
+        self.flip_back()
+        if self.now.before is None:
+            if not self.now.was_enabled:
+                systemd.disable()
+            self.finish("reverted", f"{reason}; it was the first release: nothing serves")
+            return
+        self.start_old()
+
+    def flip_back(self) -> None:
+        """The links as they were."""
+        releases.point(current=self.now.before, previous=self.now.before_previous)
+
+    def start_old(self) -> None:
+        """The links name the old release: start and gate it."""
+        before = str(self.now.before)
+        self.now = journal.keep_if_possible(phases.moved(self.now, "restarting"))
+        self.start(before)
+        self.now = journal.keep_if_possible(phases.moved(self.now, "regating"))
+        self.gate(releases.read(before))
+        self.finish("reverted", self.now.reason)
+
+    def stop(self) -> None:
+        """Stop the server; it drains itself and says when it is done with that."""
+        stopped = time.time() if systemd.show().serving else self.now.stopped
+        self.move("draining", stopped=stopped)
+        self.wait(systemd.begin("stop"), 3600)
+        if self.now.phase == "draining":
+            self.move("stopping")
+        container.clear()
+
+    def start(self, digest: str) -> None:
+        """Start vllm.service; returns when it answered. Raises HostError with the server's log."""
+        bootguard.reset()
+        systemd.reset_failed()
+        release = releases.read(digest)
+        begun = time.time()
+        starting = systemd.begin("start")
+        if self.wait(starting, 2 * release.ready_timeout_s + 600) != 0:
+            raise failure(digest, begun)
+        if self.now.served is None:
+            self.now = replace(self.now, served=time.time())
+
+    def wait(self, job: subprocess.Popen[str], bound_s: float) -> int:
+        """Until a systemctl job ends, showing what the unit says; returns its exit status."""
+        deadline = time.monotonic() + bound_s
+        while job.poll() is None and time.monotonic() < deadline:
+            text = systemd.show().text
+            if self.now.phase == "draining" and text.startswith("stopping"):
+                self.move("stopping")
+            if text != self.now.detail:
+                self.now = journal.show(replace(self.now, detail=text))
+            time.sleep(POLL_S)
+        if job.poll() is None:
+            job.kill()
+            raise HostError(
+                f"systemctl was not done after {bound_s:.0f} s; see systemctl status {layout.UNIT}"
+            )
+        return job.returncode
+
+    def gate(self, release: Release) -> None:
+        """A completion, and the same server still there a moment later."""
+        target = completion.Target(
+            release.address,
+            release.port,
+            release.served_name,
+            timeout_s=max(60, release.stall_timeout_s),
+            api_key=completion.api_key(),
+        )
+        answer = completion.complete(target)
+        if not answer.ok:
+            raise HostError(f"gate: {answer.detail}")
+        before = container.inspect(release.container)
+        time.sleep(SETTLE_S)
+        after = container.inspect(release.container)
+        if not systemd.show().serving or before is None or after is None or after.id != before.id:
+            raise failure(release.digest, self.now.started)
+        if after.release != release.digest:
+            raise HostError(
+                f"gate: the container is of release {after.release}, wanted {release.digest}"
+            )
+        self.now = replace(self.now, gate=asdict(answer))
+
+    def move(self, phase: Phase, **changes: Any) -> None:
+        """Keep the next phase before it is acted on."""
+        self.now = journal.keep(phases.moved(self.now, phase, **changes))
+        print(f"{self.now.id}: {phase}", flush=True)
+
+    def finish(self, outcome: Outcome, reason: str = "") -> None:
+        """The last phase; it is kept even where the disk is full, in /run."""
+        self.now = journal.keep_if_possible(
+            phases.moved(self.now, "done", outcome=outcome, reason=reason, finished=time.time())
+        )
+        print(f"{self.now.id}: {outcome} {reason}", flush=True)
+
+
+def serves(digest: str) -> bool:
+    """Whether this release serves now: its container runs, and the unit had its completion."""
+    if releases.linked(layout.CURRENT) != digest or not systemd.show().serving:
+        return False
+    item = container.inspect(layout.CONTAINER)
+    return item is not None and item.running and item.release == digest
+
+
+def failure(digest: str, since: float) -> HostError:
+    """Why a server failed, as serve.py wrote it down after ``since``; else what systemd knows."""
+    record = durable.read_json(layout.FAILURE) or {}
+    at, log = record.get("at"), record.get("log")
+    if record.get("release") == digest and isinstance(at, float) and at >= since:
+        return HostError(
+            str(record.get("reason")), [str(line) for line in log] if isinstance(log, list) else []
+        )
+    unit = systemd.show()
+    return HostError(
+        f"{layout.UNIT} did not start: {unit.result or unit.active} {unit.text}".rstrip()
+        + f"; see journalctl -u {layout.UNIT}"
+    )
