@@ -170,7 +170,7 @@ def _needs(case: Case) -> Iterator[Finding]:
     words = f"{quantization.method} {quantization.algorithm}".lower() if quantization else ""
     found = f"{quantization.method} weights" if quantization else "weights that are not quantized"
     wanted = {
-        "nvfp4": ("an NVFP4 checkpoint", "nvfp4" in words, found),
+        "nvfp4": ("an NVFP4 checkpoint", "nvfp4" in words or "mixed" in words, found),
         "fp8": ("an FP8 checkpoint", "fp8" in words or "float-quantized" in words, found),
         "mla": ("a model with MLA", bool(case.mla), f"{case.config.architecture} without MLA"),
     }
