@@ -10,7 +10,7 @@ from pathlib import Path
 from lab import cgroup, face, hosts, machine, network, overlay, roots
 from lab.cache import locked
 from lab.command import LabError
-from lab.paths import cache_dir, disk_dir, run_dir
+from lab.paths import cache_dir, disk_dir
 from lab.progress import say, step
 from lab.state import Arch, LabHost, Platform, State, load, new_hosts, save
 
@@ -67,12 +67,14 @@ def existing(want: State) -> State | None:
 
 def build(want: State) -> State:
     """From nothing to hosts that answer."""
-    machine.tune()
     with step("root file system"):
         root = roots.root(want.arch)
-    state = save(replace(want, layers=(str(write_layer(want)), str(root))))
+    state = replace(want, layers=(str(write_layer(want)), str(root)))
+    with machine.shared():
+        save(state)
+        machine.tune()
+        network.create(state)
     hosts.make_key(state.ssh_key, f"lab-{state.name}")
-    network.create(state)
     save_known_hosts(state)
     with step(f"booting {len(state.hosts)} hosts"):
         each(state, lambda host: boot(state, host))
@@ -148,12 +150,14 @@ def clear(state: State) -> None:
     for own in state.disk.glob("*/"):
         hosts.unlock(own)
     overlay.unmount(state.disk)
-    network.remove(state.netns)
-    for directory in (state.disk, run_dir(state.name)):
-        shutil.rmtree(directory, ignore_errors=not directory.exists())
-    hosts.clear_nspawn(state)
-    cgroup.remove(state.name)
-    machine.restore()
+    with machine.shared():
+        network.remove(state.netns)
+        for directory in (state.disk, state.run):
+            if directory.exists():
+                shutil.rmtree(directory)
+        hosts.clear_nspawn(state)
+        cgroup.remove(state.name)
+        machine.restore()
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """The machine that hosts the lab: what it needs, and what the lab changes on it and puts back."""
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab import overlay
@@ -90,6 +93,17 @@ def install() -> None:
     with step(f"installing on this machine: {' '.join(missing)}"):
         run("apt-get", "update", "-qq", env=environment)
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, env=environment)
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Held while changing what all labs share; the lock is on a directory, so it leaves no file."""
+    handle = os.open("/run/lock", os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def tune() -> None:
