@@ -181,6 +181,11 @@ class BaseSettings(Strict):
         default="leave",
         description="'multi-user' boots without the desktop, which frees about 1.8 GiB",
     )
+    image_gib: float = Field(
+        default=30.0,
+        ge=0,
+        description="Space (GiB) that pulling and unpacking the image takes, while it is absent",
+    )
     disk_reserve_gib: float = Field(
         default=20.0,
         ge=0,

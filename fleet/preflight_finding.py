@@ -1,0 +1,35 @@
+"""One answer of the preflight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["ready", "warn", "blocked"]
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, what was found and wanted, and what to do unless it is ready."""
+
+    name: str
+    level: Level
+    found: str
+    wanted: str = ""
+    remedy: str = ""
+
+
+def check(
+    name: str,
+    ok: bool | None,
+    found: object,
+    *,
+    wanted: str,
+    remedy: str,
+    level: Level = "blocked",
+) -> Finding:
+    """Ready if ``ok``; else ``level``, also when ``ok`` is None: what is unknown is never ready."""
+    if ok:
+        return Finding(name, "ready", str(found), wanted)
+    return Finding(name, level, UNKNOWN if ok is None else str(found), wanted, remedy)

@@ -1,0 +1,89 @@
+"""Preflight: memory, disk, and who else is there."""
+
+from __future__ import annotations
+
+from fleet.preflight_driver import serves
+from fleet.preflight_finding import Finding, check
+from fleet.settings import Settings
+from fleet.snapshot import Container, Disk, Listener, ModelFile, Snapshot
+
+GIB = 1024**3
+DOCKER_DIR = "/var/lib/docker"
+
+
+def room(settings: Settings, snapshot: Snapshot) -> list[Finding]:
+    return [_memory(settings, snapshot), *_disk(settings, snapshot), _port(settings, snapshot)]
+
+
+def _memory(settings: Settings, snapshot: Snapshot) -> Finding:
+    """The floor that must remain. What the mode itself needs is asked again before it starts."""
+    found = (snapshot.host.meminfo or {}).get("MemAvailable")
+    floor = settings.memory_floor_gib
+    enough = None if found is None else found / 1024**2 >= floor
+    return check(
+        "memory",
+        enough or (serves(snapshot) and found is not None),
+        f"{(found or 0) / 1024**2:.1f} GiB available",
+        wanted=f"{floor:g} GiB or more",
+        remedy="something else uses the memory: ps aux --sort=-rss, docker ps",
+    )
+
+
+def _disk(settings: Settings, snapshot: Snapshot) -> list[Finding]:
+    """Weights and image may share a file system: then their needs add up."""
+    needs = {settings.models_dir: weights_missing(settings, snapshot), DOCKER_DIR: 0}
+    if settings.vllm_image not in snapshot.docker.images:
+        needs[DOCKER_DIR] = int(settings.image_gib * GIB)
+    by_disk: dict[Disk | None, list[str]] = {}
+    for path in needs:
+        by_disk.setdefault(snapshot.disk.get(path), []).append(path)
+    return [
+        _space(disk, paths, sum(needs[path] for path in paths), settings.disk_reserve_gib)
+        for disk, paths in by_disk.items()
+    ]
+
+
+def _space(disk: Disk | None, paths: list[str], need: int, reserve_gib: float) -> Finding:
+    free = disk.free if disk else 0
+    return check(
+        f"disk {' and '.join(paths)}",
+        # Nothing left to store: the reserve was for this.
+        None if disk is None else need == 0 or free >= need + reserve_gib * GIB,
+        f"{free / GIB:.1f} GiB free",
+        wanted=f"{need / GIB:.1f} GiB to store and {reserve_gib:g} GiB to spare",
+        remedy="free space (docker image ls, models not served), or enlarge the root: on plain "
+        "Ubuntu lvextend -l +100%FREE -r /dev/ubuntu-vg/ubuntu-lv",
+    )
+
+
+def weights_missing(settings: Settings, snapshot: Snapshot) -> int:
+    """Bytes of the locked files that do not lie in the cache in full."""
+    return sum(
+        file.size
+        for lock in settings.locks
+        for file in lock.files
+        if (have := _cached(snapshot, lock.repo).get(file.path)) is None or have.size != file.size
+    )
+
+
+def _cached(snapshot: Snapshot, repo: str) -> dict[str, ModelFile]:
+    model = snapshot.models.get(repo)
+    return model.files if model else {}
+
+
+def _port(settings: Settings, snapshot: Snapshot) -> Finding:
+    ours = [c for c in snapshot.docker.containers if "vllm-fleet.release" in c.labels]
+    foreign = [x for x in snapshot.listeners if x.port == settings.port and not _is_ours(x, ours)]
+    told = "; ".join(f"pid {x.pid}: {(x.cmd or 'unknown')[:120]}" for x in foreign)
+    return check(
+        f"port {settings.port}",
+        None if "listeners" in snapshot.errors else not foreign,
+        told or "free, or ours",
+        wanted="no other server",
+        remedy="stop it, or choose another port",
+    )
+
+
+def _is_ours(listener: Listener, ours: list[Container]) -> bool:
+    group = listener.cgroup or ""
+    return any(container.id in group for container in ours)
