@@ -49,7 +49,7 @@ class Mode(Strict):
     env: Environment = Field(default={}, description="Environment of the server")
     memory_fraction: Fraction | None = Field(
         default=None,
-        description="Part of the GPU's memory vLLM takes; without it args sets kv-cache-memory-bytes",
+        description="Part of the GPU's memory vLLM takes; without it, args: kv-cache-memory-bytes",
     )
     ready_timeout_s: Seconds = Field(description="From start to the first completion, at most")
     drain_timeout_s: Annotated[int, Field(ge=0, le=3600)] = Field(

@@ -1,4 +1,4 @@
-"""Settings to the release: every text that decides what a host serves, named by its digest. Pure."""
+"""Settings to the release: each text that decides what a host serves, named by its digest. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fleet.case import facts
 from fleet.combine import arguments, environment
 from fleet.gb10 import GPU_GIB
-from fleet.model_config import read_config
-from fleet.models import file_name
 from fleet.settings import Settings
 
 HUB = "/models/hub"  # the model cache, as the container sees it
@@ -50,7 +49,7 @@ _templates = Environment(
     keep_trailing_newline=True,
     trim_blocks=True,
     lstrip_blocks=True,
-    autoescape=False,  # noqa: S701 - YAML and env files, not HTML; values pass a JSON filter
+    autoescape=False,
 )
 _templates.filters.update(json=_json, compose=_compose)
 
@@ -64,15 +63,10 @@ def release(settings: Settings) -> Release:
 
 def serve_config(settings: Settings) -> dict[str, Any]:
     """vLLM's ``--config``: long names; ``no-x: true`` where a switch is off."""
-    config = (
-        read_config(settings.model.config, file_name(settings.model.repo))
-        if (settings.model.config)
-        else None
-    )
-    chosen = arguments(settings, settings.mode, config)
+    chosen = arguments(settings, settings.mode, facts(settings.model))
     values = {
         **chosen,
-        **_memory(settings, chosen),
+        **_memory(settings),
         **_parallel(settings),
         **_speculation(settings),
         "model": f"{HUB}/{settings.model.snapshot}",
@@ -106,7 +100,7 @@ def memory_needed_kib(settings: Settings) -> int:
     return round((fraction * GPU_GIB + settings.memory_floor_gib) * 2**20)
 
 
-def _memory(settings: Settings, chosen: Mapping[str, Any]) -> dict[str, float]:
+def _memory(settings: Settings) -> dict[str, float]:
     fraction = memory_fraction(settings)
     return {} if fraction is None else {"gpu-memory-utilization": fraction}
 

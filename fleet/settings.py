@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from fleet import models, modes, rules
+from fleet.case import case
 from fleet.host import HostSettings
 from fleet.models import ModelLock
 from fleet.modes import Mode
@@ -65,7 +66,7 @@ def load(
     where: Callable[[str], str],
     *,
     gpus: int = 1,
-    catalogue: Catalogue = Catalogue(),  # noqa: B008 - frozen
+    catalogue: Catalogue = Catalogue(),
 ) -> Settings:
     """Host data as Settings, or SettingsError with a line for every mistake of the host at once.
 
@@ -80,8 +81,8 @@ def load(
     if flat is None or mode is None or model is None:
         raise SettingsError(*problems)
     speculation = _collect(problems, lambda: rules.speculation(flat, mode, where, catalogue.models))
-    case = _collect(problems, lambda: rules.case(flat, mode, model, speculation, gpus=gpus))
-    problems += rules.problems(case, where) if case else []
+    joined = _collect(problems, lambda: case(flat, mode, model, speculation, gpus=gpus))
+    problems += rules.problems(joined, where) if joined else []
     if problems:
         raise SettingsError(*problems)
     return Settings(host=host, mode=mode, model=model, speculation=speculation, **dict(flat))

@@ -1,4 +1,4 @@
-"""The base of everything a person writes: unknown keys, wrong types and later changes are errors."""
+"""The base of everything a person writes: unknown keys, wrong types, later changes are errors."""
 
 from __future__ import annotations
 
