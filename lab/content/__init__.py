@@ -1,1 +1,1 @@
-"""What lab hosts are given to serve: images in a registry, models on a Hub, both stand-ins named."""
+"""What lab hosts are given to serve: images in a registry, models on a Hub."""

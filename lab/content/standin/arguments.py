@@ -25,7 +25,7 @@ STATED_DEFAULTS: dict[str, object] = {
 
 
 def size(text: str) -> int:
-    """A human-readable count: 16M = 16 * 2**20, 16m = 16 * 10**6, -1 and plain digits as they are."""
+    """A human-readable count: 16M = 16 * 2**20, 16m = 16 * 10**6, else plain digits."""
     found = re.fullmatch(r"(-?\d+(?:\.\d+)?)([kmgtKMGT]?)", text.strip())
     if not found:
         raise argparse.ArgumentTypeError(f"invalid human_readable_int value: {text!r}")
@@ -49,7 +49,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized"):
-            self.exit(2, f"usage: vllm [-h] [-v]\n            {{serve}} ...\nvllm: error: {message}\n")
+            self.exit(
+                2, f"usage: vllm [-h] [-v]\n            {{serve}} ...\nvllm: error: {message}\n"
+            )
         self.exit(2, f"usage: vllm serve [model_tag] [options]\nvllm serve: error: {message}\n")
 
 

@@ -25,7 +25,9 @@ def config(model: str) -> dict[str, Any]:
             " Use `repo_type` argument if needed."
         ) from None
     except ValueError:
-        raise LoadError(f"OSError: It looks like the config file at '{path}' is not JSON.") from None
+        raise LoadError(
+            f"OSError: It looks like the config file at '{path}' is not JSON."
+        ) from None
     if not isinstance(found, dict):
         raise LoadError(f"OSError: It looks like the config file at '{path}' is not JSON.")
     return found

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from families import Registry
-from faults import Faults
+from .families import Registry
+from .faults import Faults
 
 TEXT = (
     "The lab answers with words that were written down before anyone asked . "
@@ -72,7 +72,7 @@ class Engine:
         """Whether the engine stands still now."""
         faults = self.faults()
         after = faults.wedge_after_requests
-        return faults.wedge or bool(after and self.answered >= after)
+        return faults.wedge or 0 < after <= self.answered
 
     def answer(self, job: Job) -> Iterator[str]:
         """The tokens of one answer; sets the job's finish_reason."""

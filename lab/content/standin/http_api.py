@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hmac
-import json
 import os
-import select
 import socket
 import ssl
 import sys
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
+from http.server import ThreadingHTTPServer
 from typing import Any
 
-import protocol
-from engine import Engine, EngineDead, Job, Rejected
+from . import protocol
+from .engine import Engine, EngineDead, Job, Rejected
+from .exchange import Exchange
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 GET_ROUTES = ("/health", "/load", "/metrics", "/openapi.json", "/ping", "/v1/models", "/version")
@@ -51,7 +49,6 @@ class Server(ThreadingHTTPServer):
         self.keys: list[str] = arguments.get("api-key") or ([key] if key else [])
         self.dev_mode = os.environ.get("VLLM_SERVER_DEV_MODE") == "1"
         self.access_log = not arguments.get("disable-uvicorn-access-log")
-        self.log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
 
     def listen(self, certificate: str | None, key: str | None) -> None:
         """Start accepting; with TLS where the arguments name a certificate."""
@@ -72,18 +69,10 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+class Handler(Exchange):
+    """vLLM's routes."""
 
     server: Server
-    protocol_version = "HTTP/1.1"
-    server_version = "uvicorn"
-    sys_version = ""
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Replaced by uvicorn's form, in ``_head``."""
 
     def do_GET(self) -> None:
         self._route("GET", GET_ROUTES, POST_ROUTES)
@@ -92,6 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         self._route("POST", POST_ROUTES, GET_ROUTES)
 
     def _route(self, method: str, own: tuple[str, ...], other: tuple[str, ...]) -> None:
+        self.access_log = self.server.access_log
         length = int(self.headers.get("Content-Length") or 0)
         raw = self.rfile.read(length)
         path = self.path.partition("?")[0]
@@ -193,7 +183,9 @@ class Handler(BaseHTTPRequestHandler):
         except Rejected:
             self._fail("cannot schedule new futures after shutdown")
         except EngineDead:
-            self._fail("EngineCore encountered an issue. See stack trace (above) for the root cause.")
+            self._fail(
+                "EngineCore encountered an issue. See stack trace (above) for the root cause."
+            )
 
     def _fail(self, message: str) -> None:
         self._json(500, protocol.error_body(message, "InternalServerError", None, 500))
@@ -229,54 +221,3 @@ class Handler(BaseHTTPRequestHandler):
             self._send(answer.chunk(index, held or "", job.finish_reason))
         self._send(answer.closing(sum(job.tokens for job in jobs)))
         self.wfile.write(b"0\r\n\r\n")
-
-    def _send(self, event: bytes) -> None:
-        if event:
-            self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
-            self.wfile.flush()
-
-    def _gone(self) -> bool:
-        """Whether the client hung up (not seen through TLS)."""
-        if isinstance(self.connection, ssl.SSLSocket):
-            return False
-        try:
-            if not select.select([self.connection], [], [], 0)[0]:
-                return False
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
-        except (ConnectionError, ValueError):
-            return True
-
-    def _read(self, raw: bytes) -> dict[str, Any] | None:
-        try:
-            body = json.loads(raw)
-        except ValueError:
-            body = None
-        if isinstance(body, dict):
-            return body
-        message = "1 validation error:\n  {'type': 'json_invalid', 'msg': 'JSON decode error'}"
-        self._json(400, protocol.error_body(message, "Bad Request", "body", 400))
-        return None
-
-    def _json(self, status: int, body: object) -> None:
-        self._body(status, protocol.compact(body), "application/json")
-
-    def _body(self, status: int, body: bytes, kind: str | None) -> None:
-        self._head(status, kind, len(body))
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    def _head(self, status: int, kind: str | None, length: int | None) -> None:
-        if self.server.access_log:
-            phrase = self.responses[status][0] if status in self.responses else ""
-            host, port = self.client_address[:2]
-            request = f"{self.command} {self.path} {self.request_version}"
-            self.server.log(f'INFO:     {host}:{port} - "{request}" {status} {phrase}')
-        self.send_response(status)
-        self.send_header("x-request-id", uuid.uuid4().hex)
-        if kind:
-            self.send_header("content-type", kind)
-        if length is None:
-            self.send_header("transfer-encoding", "chunked")
-        else:
-            self.send_header("content-length", str(length))
-        self.end_headers()

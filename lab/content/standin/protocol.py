@@ -83,7 +83,8 @@ def integer(body: Mapping[str, Any], name: str, default: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         message = (
             f"1 validation error:\n  {{'type': 'int_parsing', 'loc': 'body.{name}', 'msg': 'Input "
-            f"should be a valid integer, unable to parse string as an integer', 'input': {value!r}}}"
+            "should be a valid integer, unable to parse string as an integer', "
+            f"'input': {value!r}}}"
         )
         raise BadRequest(message, f"body.{name}", kind="Bad Request")
     return value
