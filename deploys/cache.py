@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import layout
@@ -12,21 +13,21 @@ from deploys.host_state import Watch
 from deploys.operations import Directory, File, tree
 from fleet.settings import Settings
 
-INSTALLED = (
-    "activate",
-    "audit",
-    "completion",
-    "fetch_model",
-    "layout",
-    "serve",
-    "watchdog",
-    "weights",
-)
+# These travel on stdin and are never installed.
+BY_STDIN = {"snapshot", "write_files", "job", "check_arguments"}
 
 
+@functools.cache
 def files() -> dict[str, File]:
-    """The host programs, by path."""
-    return {str(layout.PROGRAMS / f"{name}.py"): File(programs.source(name)) for name in INSTALLED}
+    """The host programs and the unit, by path."""
+    names = sorted(path.stem for path in programs.FILES.glob("*.py"))
+    programs_by_path = {
+        str(layout.PROGRAMS / f"{name}.py"): File(programs.source(name))
+        for name in names
+        if name not in BY_STDIN
+    }
+    unit = (programs.FILES / layout.UNIT).read_text()
+    return {**programs_by_path, str(layout.UNIT_FILE): File(unit)}
 
 
 def directories(settings: Settings) -> dict[str, Directory]:
@@ -52,4 +53,5 @@ def run(*, settings: Settings) -> None:
         settings=settings,
         files=files(),
         directories=directories(settings),
+        units=(layout.UNIT,),
     )

@@ -36,14 +36,16 @@ FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 
 _connect = SSHConnector._connect
 _apply_limit = cli._apply_inventory_limit
+_apply_exclude = cli._apply_inventory_exclude
 _exit = cli._exit
 
 
 def install() -> None:
     """Put the checks in place; called once, by ``config.py``, before the inventory is read."""
     SSHConnector._connect = _connect_tuned
-    cli.connect_all = _check_then_connect
     cli._apply_inventory_limit = _limit_that_matches
+    cli._apply_inventory_exclude = _exclude_then_check
+    cli.connect_all = _make_room_then_connect
     cli.run_ops = _run_and_report
     cli._exit = _exit_by_outcome
     signal.signal(signal.SIGINT, _interrupted)
@@ -66,20 +68,34 @@ def _limit_that_matches(inventory: Inventory, limit: Iterable[str] | None) -> li
     hosts = _apply_limit(inventory, limit)
     if limit and not hosts:
         known = ", ".join([*inventory.groups, *(host.name for host in inventory)])
-        raise CliError(f"--limit: found {', '.join(limit)}, which matches no host; allowed: {known}")
+        raise CliError(
+            f"--limit: found {', '.join(limit)}, which matches no host; allowed: {known}"
+        )
     return hosts  # type: ignore[no-any-return]
 
 
-def _check_then_connect(state: State) -> None:
-    hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
-    if not hosts:
-        raise CliError("inventory: found no host to work on; add one, or widen --limit")
-    problems = [*check_settings(state.inventory), *_pool_problems(state, len(hosts))]
+def _exclude_then_check(
+    inventory: Inventory, limit: list[Host] | None, exclude: Iterable[str] | None
+) -> list[Host] | None:
+    """The hosts of the run; every mistake in any host's settings stops here, unconnected."""
+    hosts: list[Host] | None = _apply_exclude(inventory, limit, exclude)
+    asked = list(inventory) if hosts is None else hosts
+    if not asked:
+        raise CliError("inventory: found no host to work on; add one, or drop --exclude")
+    problems = list(dict.fromkeys(check_settings(inventory)))
+    for line in problems:
+        print(line, file=sys.stderr)
     if problems:
-        for line in dict.fromkeys(problems):
-            print(line, file=sys.stderr)
-        raise CliError(f"{len(dict.fromkeys(problems))} mistakes found; no host was contacted")
-    report.RUN.ask_for(host.name for host in hosts)
+        found = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise CliError(f"{found} in the settings; no host was contacted")
+    names = {host.name for host in asked}
+    report.RUN.ask_for(host.name for host in inventory if host.name in names)
+    return hosts
+
+
+def _make_room_then_connect(state: State) -> None:
+    if problem := _pool_problem(state, len(report.RUN.results)):
+        raise CliError(problem)
     connect_all(state)
 
 
@@ -108,24 +124,24 @@ def _rollout_problems() -> list[str]:
     ]
 
 
-def _pool_problems(state: State, hosts: int) -> list[str]:
+def _pool_problem(state: State, hosts: int) -> str:
     """A wave needs a slot for every host at once; pyinfra's own default may be smaller."""
     chosen = state.config.PARALLEL
     if chosen >= hosts:
-        return []
+        return ""
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if chosen != min(20 * (os.cpu_count() or 1), hosts, (open_files - 10) // 3):
-        return [
+    if chosen != min(20 * (os.cpu_count() or 1), len(state.inventory), (open_files - 10) // 3):
+        return (
             f"PARALLEL: found {chosen}, allowed: at least {hosts}, one for each host of the run; "
             "drop --parallel, or limit the run with --limit"
-        ]
+        )
     if open_files < FILES_PER_HOST * hosts + 64:
-        return [
+        return (
             f"open files: found a limit of {open_files}, {hosts} hosts need "
             f"{FILES_PER_HOST * hosts + 64}; raise it with 'ulimit -n'"
-        ]
+        )
     state.pool, state.fact_pool = Pool(hosts), Pool(hosts)
-    return []
+    return ""
 
 
 def _inventory_file() -> str:

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, fields
 
 from pyinfra import host, state
-from pyinfra.api.facts import FactBase
 from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.facts import FactBase
 
 from deploys import programs
 from fleet.settings import Settings
@@ -24,6 +24,8 @@ class Watch:
     images: tuple[str, ...] = ()
     disks: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # words to look for in apt's source files
 
     def __or__(self, other: Watch) -> Watch:
         merged = {
@@ -80,5 +82,6 @@ def _request(settings: Settings) -> dict[str, object]:
         watch |= step.watch(settings)
     return {
         **{f.name: list(getattr(watch, f.name)) for f in fields(watch)},
-        "model": model.request(settings),
+        "models": model.requests(settings),
+        "serving": serve.request(),
     }

@@ -1,4 +1,4 @@
-"""Long jobs on a host (pull, download): started once, joined by a second run, told while they run."""
+"""Long jobs on a host (pull, download): started once, joined by a second run, told meanwhile."""
 
 from __future__ import annotations
 

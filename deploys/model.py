@@ -13,33 +13,33 @@ from pyinfra.api.operation import operation
 from deploys.host_state import current, forget
 from deploys.job import job
 from deploys.operations import Commands, File, refuse, write_command
+from fleet.models import ModelLock
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
 DOWNLOAD_DEADLINE_S = 48 * 3600  # 400 GB at 20 Mbit/s; a second run joins a download that goes on
 
 
-def request(settings: Settings) -> dict[str, str]:
-    """What the snapshot is asked about the model."""
-    return {
-        "hub": str(Path(settings.models_dir) / "hub"),
-        "repo": settings.model.repo,
-        "revision": settings.model.revision,
-    }
+def requests(settings: Settings) -> list[dict[str, str]]:
+    """What the snapshot is asked about the model, and about its draft model if there is one."""
+    return [request(settings, lock) for lock in settings.locks]
 
 
-def whole(settings: Settings, snapshot: Snapshot) -> bool:
+def request(settings: Settings, lock: ModelLock) -> dict[str, str]:
+    hub = str(Path(settings.models_dir) / "hub")
+    return {"hub": hub, "repo": lock.repo, "revision": lock.revision}
+
+
+def whole(settings: Settings, lock: ModelLock, snapshot: Snapshot) -> bool:
     """Every locked file is there and as it was when its sha256 was last found right."""
-    asked = request(settings)
-    name = "models--" + asked["repo"].replace("/", "--")
-    folder = Path(asked["hub"]) / name / "snapshots" / asked["revision"]
+    folder = Path(settings.models_dir) / "hub" / lock.folder / "snapshots" / lock.revision
     record = (snapshot.serving.verified or {}).get(str(folder), {})
-    found = snapshot.model.files if snapshot.model else {}
+    found = snapshot.models[lock.repo].files if lock.repo in snapshot.models else {}
     return all(
         file.path in found
-        and found[file.path].mark is not None
-        and record.get(file.path) == [file.sha256, *(found[file.path].mark or ())]
-        for file in settings.model.files
+        and record.get(file.path)
+        == [file.sha256, *(found[file.path].mark or ("link into nowhere",))]
+        for file in lock.files
     )
 
 
@@ -50,38 +50,45 @@ def _token(settings: Settings) -> str | None:
     return Path(settings.hf_token_file).expanduser().read_text().strip()
 
 
+def _wanted(settings: Settings, lock: ModelLock, token: str | None, deep: bool) -> str:
+    """The request file of ``files/fetch_model.py``."""
+    body = {
+        **request(settings, lock),
+        "image": settings.vllm_image,
+        "endpoint": settings.hf_endpoint,
+        "token_file": token,
+        "files": [file.model_dump() for file in lock.files],
+        "deep": deep,
+    }
+    return json.dumps(body, sort_keys=True)
+
+
 @operation()
 def downloaded(settings: Settings, deep: bool = False) -> Commands:
-    """The locked revision is in the cache, whole."""
-    if not deep and whole(settings, current(settings)):
-        host.noop(f"{settings.model.repo} is whole")
+    """The locked revisions are in the cache, whole."""
+    now = current(settings)
+    missing = [lock for lock in settings.locks if deep or not whole(settings, lock, now)]
+    if not missing:
+        host.noop("the model is whole")
         return
     forget()
     try:
         token = _token(settings)
     except OSError as error:
         yield refuse(
-            f"hf_token_file: found {settings.hf_token_file}, which cannot be read ({error.strerror}); "
-            "allowed: a readable file with the token; correct the path or drop the key"
+            f"hf_token_file: found {settings.hf_token_file}, unreadable ({error.strerror}); "
+            "allowed: a file that holds the token; correct the path or drop the key"
         )
         return
-    name = settings.model.repo.replace("/", "--")
-    path = str(layout.STATE / "models" / f"{name}.json")
-    token_path = str(layout.SECRETS / "hf_token")
-    wanted = {
-        **request(settings),
-        "image": settings.vllm_image,
-        "endpoint": settings.hf_endpoint,
-        "token_file": token_path if token else None,
-        "files": [file.model_dump() for file in settings.model.files],
-        "deep": deep,
-    }
-    files = {path: File(json.dumps(wanted, sort_keys=True))}
-    if token:
-        files[token_path] = File(token, mode="600", secret=True)
-    yield write_command(files)
-    argv = ["/usr/bin/python3", str(layout.PROGRAMS / "fetch_model.py"), path]
-    yield job("download", argv, deadline_s=DOWNLOAD_DEADLINE_S)
+    for lock in missing:
+        path = str(layout.STATE / "models" / f"{lock.folder}.json")
+        token_path = str(layout.SECRETS / "hf_token") if token else None
+        files = {path: File(_wanted(settings, lock, token_path, deep))}
+        if token and token_path:
+            files[token_path] = File(token, mode="600", secret=True)
+        yield write_command(files)
+        argv = ["/usr/bin/python3", str(layout.PROGRAMS / "fetch_model.py"), path]
+        yield job("download", argv, deadline_s=DOWNLOAD_DEADLINE_S)
 
 
 @deploy("Model")

@@ -1,4 +1,4 @@
-"""The few state changes all steps are made of. Each compares the snapshot and yields the difference.
+"""The few state changes all steps are made of: compare the snapshot, yield the difference.
 
 An operation that is about to change the host calls ``forget`` first, so that the next one reads
 the host again.
@@ -25,7 +25,8 @@ Commands = Generator[PyinfraCommand, None, None]
 
 APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get -y -q "
-    "-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold -o APT::Get::Always-Include-Phased-Updates=true"
+    "-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "
+    "-o APT::Get::Always-Include-Phased-Updates=true"
 )
 # Without Error-Mode=any a repository signed by another key is only a warning and exit status 0.
 APT_UPDATE = f"{APT} -o APT::Update::Error-Mode=any update"
@@ -105,29 +106,45 @@ def tree(
     directories: Mapping[str, Directory] | None = None,
     absent: Collection[str] = (),
     then: Collection[str] = (),
+    units: Collection[str] = (),
 ) -> Commands:
-    """Bring files and directories to the wanted state; ``then`` runs only if one differed."""
+    """Bring files and directories to the wanted state; ``then`` runs only if one differed.
+
+    systemd is told to read its files again when it has not yet read one of ``units`` as it lies
+    on disk, whoever wrote it.
+    """
     now = current(settings)
     changed = differing(now, files)
-    dirs = {
-        path: wanted
-        for path, wanted in (directories or {}).items()
-        if (found := now.files.get(path)) is None
-        or (found.mode, f"{found.owner}:{found.group}") != (wanted.mode, wanted.owner)
-    }
+    dirs = {path: dir for path, dir in (directories or {}).items() if not _is(now, path, dir)}
     gone = [path for path in absent if path in now.files]
-    if not (changed or dirs or gone):
+    different = bool(changed or dirs or gone)
+    stale = any(unit.NeedDaemonReload == "yes" for name in units if (unit := now.units.get(name)))
+    if not different and not stale:
         host.noop(f"{len(files)} files are as wanted")
         return
     forget()
-    yield write_command(changed, dirs, absent=gone)
-    for line in then:
+    if different:
+        yield write_command(changed, dirs, absent=gone)
+    if units:
+        yield StringCommand("systemctl", "daemon-reload")
+    for line in then if different else ():
         yield StringCommand(line)
+
+
+def _is(snapshot: Snapshot, path: str, wanted: Directory) -> bool:
+    found = snapshot.files.get(path)
+    return found is not None and (found.kind, found.mode, f"{found.owner}:{found.group}") == (
+        "dir",
+        wanted.mode,
+        wanted.owner,
+    )
 
 
 def install_command(packages: Mapping[str, str | None]) -> StringCommand:
     """``apt-get install`` of name → version (None: any; a trailing ``*`` matches the rest)."""
-    wanted = [name if version is None else f"{name}={version}" for name, version in packages.items()]
+    wanted = [
+        name if version is None else f"{name}={version}" for name, version in packages.items()
+    ]
     return StringCommand(
         APT,
         "install",

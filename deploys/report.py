@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fleet.preflight import Finding
+from fleet.preflight_finding import Finding
 
 EXIT_OK = 0
 EXIT_REFUSED = 1  # also: a step failed before anything was switched
@@ -38,6 +38,7 @@ class HostResult:
     downtime_s: float | None = None
     wave: int | None = None
     reason: str = ""
+    log: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import layout
 from pyinfra import host
-from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import remote
+from deploys import programs, remote, serve
+from deploys.host_state import current
 from deploys.operations import Commands, refuse
 from deploys.report import RUN
 from fleet import render
@@ -19,13 +18,18 @@ from fleet.settings import Settings
 GATE_S = 180  # one short completion, also behind a full queue
 
 
-def _ask() -> dict[str, Any]:
+def _ask(settings: Settings) -> dict[str, Any]:
     """``completion.py``'s answer; a host that gives none is an answer too."""
-    command = StringCommand("python3", str(layout.PROGRAMS / "completion.py"))
+    asked = {
+        "listen": settings.listen,
+        "port": settings.port,
+        "served_name": settings.served_name or settings.model.repo,
+    }
+    command = programs.command("completion", asked)
     try:
-        return remote.parse(remote.run(host, command, timeout_s=GATE_S))  # type: ignore[arg-type]
+        return remote.parse(remote.run(host, command, timeout_s=GATE_S))
     except remote.Refused as error:
-        return {"ok": False, "problem": str(error)}
+        return {"ok": False, "detail": str(error)}
 
 
 def _judge(settings: Settings, answer: dict[str, Any]) -> str:
@@ -33,12 +37,12 @@ def _judge(settings: Settings, answer: dict[str, Any]) -> str:
     wanted = render.release(settings).digest
     result = RUN.of(host.name)
     result.mode, result.model = settings.vllm_mode, settings.model.repo
-    result.release = str(answer.get("release") or "")
-    result.completion = str(answer.get("text") or "").strip()
+    result.release = serve.running(current(settings)) or ""
+    result.completion = " ".join(str(answer.get("text", "")).split())
     result.tokens_per_s = answer.get("tokens_per_s")
-    problem = "" if answer.get("ok") else str(answer.get("problem") or answer)
+    problem = "" if answer.get("ok") else str(answer.get("detail"))
     if not problem and result.release != wanted:
-        problem = f"serves release {result.release}, declared is {wanted}; run deploy.py"
+        problem = f"serves release {result.release or '?'}, declared is {wanted}; run deploy.py"
     result.proved = not problem
     result.reason = result.reason or problem
     if not problem and result.outcome == "not reached":
@@ -49,7 +53,7 @@ def _judge(settings: Settings, answer: dict[str, Any]) -> str:
 @operation()
 def answers(settings: Settings) -> Commands:
     """Asks while the run executes; a plan has nothing to change here."""
-    if host.state.is_executing and (problem := _judge(settings, _ask())):
+    if host.state.is_executing and (problem := _judge(settings, _ask(settings))):
         yield refuse(problem)
 
 

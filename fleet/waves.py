@@ -43,6 +43,12 @@ class RolloutSettings(Strict):
         default=False,
         description="Take over a host's lock that another run left behind",
     )
+    lost_after_s: int = Field(
+        default=300,
+        ge=10,
+        description="Seconds without an answer after which a host that switches counts as lost; "
+        "what it began goes on there",
+    )
 
 
 def plan(hosts: Sequence[str], canary: Collection[str], wave_size: int | str) -> list[list[str]]:

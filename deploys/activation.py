@@ -1,0 +1,86 @@
+"""Start the host's own transaction (``files/activate.py``) and follow it to its outcome.
+
+It runs on the host as a transient unit, so a connection that breaks costs only the view of it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import layout
+from paramiko import SSHException
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.host import Host
+
+from deploys import remote
+from fleet.settings import Settings
+
+WAIT_S = 10  # a progress line at least this often
+BEGIN_TRIES = 3
+RUN_ID = uuid.uuid4().hex[:8]
+_BROKEN = (TimeoutError, OSError, EOFError, SSHException, ConnectError)
+
+
+def activate(host: Host, settings: Settings, release: str) -> dict[str, Any]:
+    """Make ``host`` serve ``release`` (a staged digest, or "previous"); its final report.
+
+    Raises ``remote.Refused`` when the host refused to begin (nothing was touched) and
+    ``remote.Lost`` when it did not answer for ``lost_after_s``.
+    """
+    report = _begin(host, settings, release)
+    began, told = time.monotonic(), ""
+    while not report.get("outcome"):
+        if report.get("interrupted"):
+            raise remote.Refused(
+                f"activation {report.get('id')} was killed in phase {report.get('phase')}; "
+                "run the same command again"
+            )
+        line = f"{report.get('phase')}: {report.get('detail') or '…'}"
+        host.log(f"{time.monotonic() - began:4.0f} s  {line}" if line != told else f"… {line}")
+        told = line
+        asked = {"timeout_s": WAIT_S, "seen": report.get("updated")}
+        lines = remote.insist(host, _command("wait", asked), patience_s=settings.lost_after_s)
+        report = remote.parse(lines)
+    return report
+
+
+def _begin(host: Host, settings: Settings, release: str) -> dict[str, Any]:
+    """The first report. A connection that breaks while we ask may hide that it has begun."""
+    why = f"{_program()} run {RUN_ID}"
+    request = {
+        "release": release,
+        "who": getpass.getuser(),
+        "origin": socket.gethostname(),
+        "why": f"{why} for {host.name}",
+        "keep_releases": settings.keep_releases,
+        "break_lock": settings.break_lock,
+    }
+    for _ in range(BEGIN_TRIES):
+        try:
+            return remote.parse(remote.run(host, _command("start", request)))
+        except _BROKEN:
+            lines = remote.insist(host, _command("status", {}), patience_s=settings.lost_after_s)
+            report = remote.parse(lines)
+            if report.get("why") == request["why"] and report.get("release") == release:
+                return report
+    raise remote.Lost(f"the connection broke {BEGIN_TRIES} times while the switch was asked for")
+
+
+def _command(name: str, request: dict[str, object]) -> StringCommand:
+    program = str(layout.PROGRAMS / "activate.py")
+    return StringCommand("python3", "-B", program, name, "-", _stdin=json.dumps(request))
+
+
+def _program() -> str:
+    """The deploy file that asked, for the audit log."""
+    deploys = [Path(a).name for a in sys.argv[2:] if a.endswith(".py")]
+    return deploys[0] if deploys else os.path.basename(sys.argv[0])
