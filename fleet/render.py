@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from fleet.case import facts
 from fleet.combine import arguments, environment
 from fleet.gb10 import GPU_GIB
-from fleet.settings import Settings
+from fleet.serving import Serving
 
 HUB = "/models/hub"  # the model cache, as the container sees it
 CACHE = "/cache"  # compiled kernels, as the container sees it
@@ -54,14 +54,14 @@ _templates = Environment(
 _templates.filters.update(json=_json, compose=_compose)
 
 
-def release(settings: Settings) -> Release:
+def release(settings: Serving) -> Release:
     """The release of ``settings``; the same settings give the same bytes."""
     draft = _files(settings, DRAFT)
     digest = hashlib.sha256(_json(draft).encode()).hexdigest()[:12]
     return Release(digest=digest, files=_files(settings, digest))
 
 
-def serve_config(settings: Settings) -> dict[str, Any]:
+def serve_config(settings: Serving) -> dict[str, Any]:
     """vLLM's ``--config``: long names; ``no-x: true`` where a switch is off."""
     chosen = arguments(settings, settings.mode, facts(settings.model))
     values = {
@@ -82,17 +82,17 @@ def serve_config(settings: Settings) -> dict[str, Any]:
     return dict(sorted(switched.items()))
 
 
-def served_name(settings: Settings) -> str:
+def served_name(settings: Serving) -> str:
     """The model's name in the API."""
     return settings.served_name or settings.vllm_model
 
 
-def memory_fraction(settings: Settings) -> float | None:
+def memory_fraction(settings: Serving) -> float | None:
     """Part of the GPU's memory vLLM takes, or None where it gets a number of bytes."""
     return settings.memory_fraction or settings.mode.memory_fraction
 
 
-def memory_needed_kib(settings: Settings) -> int:
+def memory_needed_kib(settings: Serving) -> int:
     """MemAvailable that a start needs, KiB: what vLLM takes and the floor. 0: no check."""
     fraction = memory_fraction(settings)
     if fraction is None:
@@ -100,12 +100,12 @@ def memory_needed_kib(settings: Settings) -> int:
     return round((fraction * GPU_GIB + settings.memory_floor_gib) * 2**20)
 
 
-def _memory(settings: Settings) -> dict[str, float]:
+def _memory(settings: Serving) -> dict[str, float]:
     fraction = memory_fraction(settings)
     return {} if fraction is None else {"gpu-memory-utilization": fraction}
 
 
-def _parallel(settings: Settings) -> dict[str, int]:
+def _parallel(settings: Serving) -> dict[str, int]:
     sizes = {
         "tensor-parallel-size": settings.tensor_parallel,
         "pipeline-parallel-size": settings.pipeline_parallel,
@@ -114,12 +114,12 @@ def _parallel(settings: Settings) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size > 1}
 
 
-def _speculation(settings: Settings) -> dict[str, Any]:
+def _speculation(settings: Serving) -> dict[str, Any]:
     speculation = settings.speculation
     return {"speculative-config": speculation.config(HUB)} if speculation else {}
 
 
-def serve_environment(settings: Settings) -> dict[str, str]:
+def serve_environment(settings: Serving) -> dict[str, str]:
     """The server's environment: ours, then what mode and settings add."""
     ours = {
         "DO_NOT_TRACK": "1",
@@ -135,7 +135,7 @@ def serve_environment(settings: Settings) -> dict[str, str]:
     return dict(sorted((ours | environment(settings, settings.mode)).items()))
 
 
-def _facts(settings: Settings, digest: str) -> dict[str, Any]:
+def _facts(settings: Serving, digest: str) -> dict[str, Any]:
     """release.json: all that the programs on the host read."""
     return {
         "container": CONTAINER,
@@ -155,7 +155,7 @@ def _facts(settings: Settings, digest: str) -> dict[str, Any]:
     }
 
 
-def _files(settings: Settings, digest: str) -> dict[str, str]:
+def _files(settings: Serving, digest: str) -> dict[str, str]:
     values = {
         "settings": settings,
         "digest": digest,
