@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lab import face, hosts, lifecycle, machine, network
+from lab import demo, face, hosts, lifecycle, machine, network
 from lab.command import LabError
 from lab.paths import RUN, default_name
 from lab.state import State, load
@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
 
     add_up(add("up", up, "boot hosts; the same lab again is no change"))
     add("down", down, "take the lab away without a trace")
+    showing = add("demo", demonstrate, "boot bare hosts, deploy to them, show what they answer")
+    showing.add_argument("--hosts", type=int, default=2, metavar="N", help="how many (default: 2)")
     listing = add("list", show, "hosts of all labs that are up, or of one")
     listing.add_argument("--json", action="store_true", help="for programs")
     add("check", check, "say why this machine cannot host the lab, if so")
@@ -98,6 +100,11 @@ def down(arguments: argparse.Namespace) -> int:
     """Take away."""
     lifecycle.down(arguments.name)
     return 0
+
+
+def demonstrate(arguments: argparse.Namespace) -> int:
+    """From nothing to an answer."""
+    return demo.run(arguments.name, arguments.hosts)
 
 
 def check(arguments: argparse.Namespace) -> int:
