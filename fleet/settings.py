@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from fleet.host import HostSettings
 from fleet.problems import SettingsError
 from fleet.serve import ServeSettings
-from fleet.serving import Catalogue, Serving, Where, collect, join, parse
+from fleet.serving import OURS, Catalogue, Serving, Where, collect, join, parse
 from fleet.waves import RolloutSettings
 
 __all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "own_keys"]
@@ -39,7 +39,7 @@ def load(
     where: Where,
     *,
     gpus: int = 1,
-    catalogue: Catalogue = Catalogue(),
+    catalogue: Catalogue = OURS,
 ) -> Settings:
     """Host data as Settings, or SettingsError with a line for every mistake of the host at once.
 
