@@ -86,6 +86,8 @@ class ModelConfig(Strict):
     recurrent: Recurrent | None = None
     experts: Count | None = Field(default=None, description="routed experts; none: dense")
     experts_per_token: Count | None = None
+    expert_size: Count | None = Field(default=None, description="moe_intermediate_size")
+    intermediate_size: Count | None = None
     mtp_layers: Counted = Field(default=0, description="layers that predict further tokens")
     quantization: Quantization | None = None
 
@@ -119,6 +121,8 @@ def read_config(config: object, place: str) -> ModelConfig:
         recurrent=_recurrent(reader) if layers.recurrent else None,
         experts=experts,
         experts_per_token=reader.whole("num_experts_per_tok") if experts else None,
+        expert_size=reader.whole("moe_intermediate_size") if experts else None,
+        intermediate_size=reader.whole("intermediate_size"),
         mtp_layers=reader.first("num_nextn_predict_layers", "mtp_num_hidden_layers") or 0,
         quantization=_quantization(top, place),
     )
