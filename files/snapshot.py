@@ -20,6 +20,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,8 @@ SMI_FIELDS = (
 )
 SMI_UNKNOWN = {"[N/A]", "N/A", "[Not Supported]", "Not Supported", "[Unknown Error]", ""}
 UNIT_FIELDS = (
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "UnitFileState",
-    "NeedDaemonReload",
-    "Result",
+    *("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result"),
+    *("ConditionResult", "ConditionTimestampMonotonic", "ActiveEnterTimestampMonotonic"),
 )
 MEMORY_FIELDS = ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree", "CmaTotal", "CmaFree")
 SETTLED = ("installed", "config-files", "not-installed")
@@ -106,10 +103,12 @@ def dmi() -> dict[str, str | None]:
     return {name: text_or_none(f"/sys/class/dmi/id/{name}") for name in names}
 
 
-def secure_boot() -> bool | None:
-    """The firmware's variable: four bytes of attributes, then 0 or 1. None without UEFI."""
+def secure_boot() -> bool:
+    """The firmware's variable: four bytes of attributes, then 0 or 1. Without UEFI it is off."""
+    if not os.path.isdir("/sys/firmware/efi"):
+        return False
     found = glob.glob("/sys/firmware/efi/efivars/SecureBoot-*")
-    return Path(found[0]).read_bytes()[-1] == 1 if found else None
+    return Path(found[0]).read_bytes()[-1] == 1 if found else False
 
 
 def clock_synced() -> bool:
@@ -188,20 +187,38 @@ def host(
 
 
 def kernels() -> dict[str, Any]:
-    """What could boot: kernels in /boot, each initrd's size, what GRUB's first entry names."""
+    """What could boot: kernels in /boot, each initrd's size, and GRUB's default entry."""
     installed = sorted(path.split("vmlinuz-")[1] for path in glob.glob("/boot/vmlinuz-*"))
-    sizes = {name: f"/boot/initrd.img-{name}" for name in installed}
-    grub = text_or_none("/boot/grub/grub.cfg")
-    entry = re.search(r"^\s*linux\s+\S*vmlinuz-(\S+)(.*)$", grub or "", re.MULTILINE)
+    initrds = {name: f"/boot/initrd.img-{name}" for name in installed}
+    grub = text_or_none("/boot/grub/grub.cfg") or ""
+    default, cmdline = boot_entry(grub, saved_entry())
     return {
         "installed": installed,
-        "initrd_bytes": {
-            n: os.path.getsize(p) if os.path.exists(p) else 0 for n, p in sizes.items()
-        },
-        "boot_default": entry[1] if entry else None,
-        "boot_cmdline": entry[2].strip() if entry else None,
-        "grub_default": assignments(text_or_none("/etc/default/grub") or "").get("GRUB_DEFAULT"),
+        "initrd_bytes": {n: os.path.getsize(p) for n, p in initrds.items() if os.path.exists(p)},
+        "boot_default": default,
+        "boot_cmdline": cmdline,
     }
+
+
+def saved_entry() -> str:
+    return assignments(text_or_none("/boot/grub/grubenv") or "").get("saved_entry", "")
+
+
+def boot_entry(grub: str, saved: str) -> tuple[str | None, str | None]:
+    """Kernel and command line of the entry that `set default` names: by number ("0" is the newest,
+    "1>2" the third of the submenu) or by a title or id that has the kernel's name in it."""
+    entries = re.findall(r"^\s*linux\s+\S*vmlinuz-(\S+)(.*)$", grub, re.MULTILINE)
+    names = re.findall(r"^\s*set default=\"([^\"]*)\"", grub, re.MULTILINE)
+    chosen = [n for n in names if not n.startswith("${")][-1:] or [saved or "0"]
+    if any(n == "${saved_entry}" for n in names) and saved:
+        chosen = [saved]
+    title = chosen[0]
+    if re.fullmatch(r"\d+(>\d+)?", title):
+        number = int(title.split(">")[1]) + 1 if ">" in title else int(title)
+        found = entries[number : number + 1]
+    else:
+        found = sorted((e for e in entries if e[0] in title), key=lambda e: len(e[0]))[-1:]
+    return (found[0][0], found[0][1].strip()) if found else (None, None)
 
 
 def smi(process: subprocess.Popen[str] | None) -> tuple[dict[str, str | None] | None, str | None]:
@@ -302,6 +319,7 @@ def file_state(path: str) -> dict[str, Any] | None:
         "owner": name_of(status.st_uid, lambda uid: pwd.getpwuid(uid).pw_name),
         "group": name_of(status.st_gid, lambda gid: grp.getgrgid(gid).gr_name),
         "size": status.st_size,
+        "mtime": status.st_mtime,
         "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest() if kind == "file" else None,
         "target": os.readlink(path) if kind == "link" else None,
     }
@@ -314,13 +332,24 @@ def name_of(number: int, look_up: Callable[[int], str]) -> str:
         return str(number)
 
 
-def units(names: list[str], show: subprocess.Popen[str] | None) -> dict[str, dict[str, str]]:
+def units(names: list[str], show: subprocess.Popen[str] | None) -> dict[str, dict[str, Any]]:
     if not names:
         return {}
     blocks = answer(show).split("\n\n")
     if len(blocks) != len(names):
         raise ValueError(f"systemctl told of {len(blocks)} units, asked for {len(names)}")
-    return {name: assignments(block) for name, block in zip(names, blocks, strict=True)}
+    found = {name: assignments(block) for name, block in zip(names, blocks, strict=True)}
+    return {name: {**fields, **times(fields)} for name, fields in found.items()}
+
+
+def times(fields: dict[str, str]) -> dict[str, Any]:
+    """When it started by the wall clock (like a file's time), and whether conditions kept it off."""
+    entered = int(fields.get("ActiveEnterTimestampMonotonic", "0"))
+    asked = fields.get("ConditionTimestampMonotonic", "0") != "0"
+    return {
+        "started": time.time() - time.monotonic() + entered / 1e6 if entered else None,
+        "unwanted_here": asked and fields.get("ConditionResult") == "no",
+    }
 
 
 def ask_docker(path: str) -> Any:
@@ -500,7 +529,7 @@ def main(request: dict[str, Any]) -> None:
     """Print the snapshot that `request` asks for, as one JSON line.
 
     Keys, all optional: files, packages (shell patterns allowed), units, sysctls, ports, disks
-    (paths), sources (words to look for in apt's source files), model {hub, repo, revision},
+    (paths), sources (words to look for in apt's source files), models ({hub, repo, revision} each),
     serving {current, previous, releases, activation, verified, lock: their paths}.
     """
     errors, names = Errors(), list(request.get("units", ()))
@@ -518,7 +547,7 @@ def main(request: dict[str, Any]) -> None:
         "files": lambda: {path: file_state(path) for path in request.get("files", ())},
         "disk": lambda: {path: disk(path) for path in request.get("disks", ())},
         "serving": lambda: serving(request.get("serving", {})),
-        "model": lambda: model(request["model"]) if request.get("model") else None,
+        "models": lambda: {m["repo"]: model(m) for m in request.get("models", ())},
         "listeners": lambda: listeners(request.get("ports", ())),
         "ssh_peers": ssh_peers,
         "docker": lambda: docker(errors),

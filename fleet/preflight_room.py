@@ -62,8 +62,12 @@ def weights_missing(settings: Settings, snapshot: Snapshot) -> int:
         file.size
         for lock in settings.locks
         for file in lock.files
-        if (have := _cached(snapshot, lock.repo).get(file.path)) is None or have.size != file.size
+        if _size(_cached(snapshot, lock.repo).get(file.path)) != file.size
     )
+
+
+def _size(file: ModelFile | None) -> int | None:
+    return file.mark[1] if file and file.mark else None
 
 
 def _cached(snapshot: Snapshot, repo: str) -> dict[str, ModelFile]:

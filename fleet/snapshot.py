@@ -57,13 +57,12 @@ class Host(Lenient):
 
 
 class Kernels(Lenient):
-    """What could boot. ``initrd_bytes`` is 0 where the initrd is missing."""
+    """What could boot. A kernel without an initrd has no entry in ``initrd_bytes``."""
 
     installed: list[str] = []
     initrd_bytes: dict[str, int] = {}
     boot_default: str | None = None
     boot_cmdline: str | None = None
-    grub_default: str | None = None
 
 
 class Driver(Lenient):
@@ -91,12 +90,14 @@ class FileState(Lenient):
     owner: str
     group: str
     size: int = 0
+    mtime: float = 0.0
     sha256: str | None = None
     target: str | None = None
 
 
 class Unit(Lenient):
-    """systemd's own names and words."""
+    """systemd's own names and words; ``started`` is a time like a file's ``mtime``, and
+    ``unwanted_here`` says that its conditions keep it off on this machine."""
 
     LoadState: str = ""
     ActiveState: str = ""
@@ -104,6 +105,8 @@ class Unit(Lenient):
     UnitFileState: str = ""
     NeedDaemonReload: str = ""
     Result: str = ""
+    started: float | None = None
+    unwanted_here: bool = False
 
 
 class Container(Lenient):
@@ -157,12 +160,14 @@ class Serving(Lenient):
 
 
 class ModelFile(Lenient):
-    size: int | None = None
+    """``mark``: inode, size in bytes, modification time in ns; None for a link into nowhere."""
+
+    mark: list[int] | None = None
     blob: str | None = None
 
 
 class Model(Lenient):
-    """One revision in the Hub cache; ``size`` in bytes, None for a link into nowhere."""
+    """One revision in the Hub cache."""
 
     present: bool = False
     files: dict[str, ModelFile] = {}
@@ -195,7 +200,7 @@ class Snapshot(Lenient):
     units: dict[str, Unit] = {}
     docker: Docker = Docker()
     serving: Serving = Serving()
-    model: Model = Model()
+    models: dict[str, Model] = {}
     listeners: list[Listener] = []
     ssh_peers: list[str] = []
     disk: dict[str, Disk] = {}

@@ -1,0 +1,137 @@
+"""The text of every file that the host half writes. Pure: settings in, path → text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fleet.host import HostSettings
+
+UNITS = "/etc/systemd/system"
+PREFERENCES = "/etc/apt/preferences.d/00-vllm-fleet.pref"  # the first record that fits is used
+UNATTENDED = "/etc/apt/apt.conf.d/52vllm-fleet"
+JOURNALD = "/etc/systemd/journald.conf.d/50-vllm-fleet.conf"
+SYSCTLS = "/etc/sysctl.d/90-vllm-fleet.conf"
+EARLYOOM = f"{UNITS}/earlyoom.service.d/50-vllm-fleet.conf"
+WATCHDOG = "vllm-fleet-watchdog.service"
+GPU_CLOCKS = "vllm-fleet-gpu-clocks.service"
+GRUB = "/etc/default/grub.d/90-vllm-fleet.cfg"
+EXTRA_CA = "/usr/local/share/ca-certificates/vllm-fleet.crt"
+KEYRINGS = "/etc/apt/keyrings"
+# The login shell lives in user.slice: protecting ssh alone would not let a person work.
+PROTECTED = {"ssh.service": ("192M", "256M"), "user.slice": ("4G", "6G")}
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates" / "host"),
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=False,
+)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A vendor's apt repository, and where its key is fetched and pinned."""
+
+    name: str
+    uri: str
+    suite: str
+    components: str
+    key_url: str
+    fingerprint: str
+
+    @property
+    def keyring(self) -> str:
+        """Named by the fingerprint: the file is only ever written after the comparison."""
+        return f"{KEYRINGS}/vllm-fleet-{self.name}-{self.fingerprint}.asc"
+
+    @property
+    def source(self) -> str:
+        return f"/etc/apt/sources.list.d/vllm-fleet-{self.name}.sources"
+
+
+def cuda(settings: HostSettings) -> Repository:
+    """NVIDIA's CUDA repository: the driver pinning package. ``sbsa`` is arm64 servers."""
+    flavour = {"arm64": "sbsa", "amd64": "x86_64"}[settings.host_arch]
+    uri = f"https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2404/{flavour}/"
+    return Repository("cuda", uri, "/", "", f"{uri}3bf863cc.pub", settings.nvidia_key_fingerprint)
+
+
+def container_toolkit(settings: HostSettings) -> Repository:
+    place = "https://nvidia.github.io/libnvidia-container"
+    uri = f"{place}/stable/deb/{settings.host_arch}/"
+    key = settings.toolkit_key_fingerprint
+    return Repository("container-toolkit", uri, "/", "", f"{place}/gpgkey", key)
+
+
+def docker(settings: HostSettings) -> Repository:
+    uri = "https://download.docker.com/linux/ubuntu"
+    key = settings.docker_key_fingerprint
+    return Repository("docker", uri, "noble", "stable", f"{uri}/gpg", key)
+
+
+def sources(settings: HostSettings, repository: Repository) -> dict[str, str]:
+    """The deb822 file that defines ``repository``."""
+    text = _render("repository.sources", repository=repository, arch=settings.host_arch)
+    return {repository.source: text}
+
+
+def preferences(settings: HostSettings) -> dict[str, str]:
+    """Plain Ubuntu: apt's own choice of versions is the pins."""
+    return {PREFERENCES: _render("preferences.pref", settings=settings)}
+
+
+def sysctls(settings: HostSettings) -> dict[str, str]:
+    """Name → value of every sysctl we set."""
+    ours = {
+        "vm.swappiness": str(settings.swappiness),
+        # Boosted reclaim after fragmentation competes with the GPU's large allocations.
+        "vm.watermark_boost_factor": "0",
+    }
+    return ours | settings.sysctls
+
+
+def system(settings: HostSettings) -> dict[str, str]:
+    """Files that both platforms get."""
+    files = {
+        JOURNALD: _render("journald.conf", settings=settings),
+        SYSCTLS: _render("sysctl.conf", sysctls=sysctls(settings)),
+    }
+    if settings.hold_packages:
+        files[UNATTENDED] = _render("unattended.conf")
+    if settings.protect_login:
+        files |= _protection(PROTECTED)
+    if settings.gpu_clocks_mhz:
+        files[f"{UNITS}/{GPU_CLOCKS}"] = _render("gpu-clocks.service", settings=settings)
+    return files
+
+
+def earlyoom(settings: HostSettings) -> dict[str, str]:
+    return {EARLYOOM: _render("earlyoom.conf", settings=settings)}
+
+
+def watchdog() -> dict[str, str]:
+    """Plain Ubuntu only: DGX OS answers the watchdog by itself."""
+    return {f"{UNITS}/{WATCHDOG}": _render("watchdog.service")}
+
+
+def grub(kernel: str, parameters: tuple[str, ...]) -> dict[str, str]:
+    return {GRUB: _render("grub.cfg", kernel=kernel, parameters=parameters)}
+
+
+def _protection(units: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {
+        f"{UNITS}/{unit}.d/50-vllm-fleet.conf": _render(
+            "memory-protection.conf", unit=unit, minimum=minimum, low=low
+        )
+        for unit, (minimum, low) in units.items()
+    }
+
+
+def _render(name: str, **values: object) -> str:
+    return _templates.get_template(f"{name}.j2").render(**values)
