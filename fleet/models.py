@@ -95,6 +95,11 @@ def names(models: Path = MODELS) -> list[str]:
     return sorted(name for name in found if _REPO.fullmatch(name))
 
 
+def is_locked(repo: str, models: Path = MODELS) -> bool:
+    """Whether ``repo`` has a lock."""
+    return repo in names(models)
+
+
 def load(
     repo: str, models: Path = MODELS, *, place: str = "vllm_model", key: str = "vllm_model"
 ) -> ModelLock:

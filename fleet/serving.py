@@ -53,11 +53,15 @@ def load(
     *,
     gpus: int = 1,
     catalogue: Catalogue = OURS,
+    lock: ModelLock | None = None,
 ) -> Serving:
-    """The serving half of ``data`` alone, or SettingsError with a line for every mistake."""
+    """The serving half of ``data`` alone, or SettingsError with a line for every mistake.
+
+    ``lock`` stands for the model's own, where there is none in the catalogue.
+    """
     problems: list[str] = []
     flat = collect(problems, lambda: parse(ServeSettings, data, where))
-    parts = collect(problems, lambda: join(data, flat, where, gpus=gpus, catalogue=catalogue))
+    parts = collect(problems, lambda: join(data, flat, where, gpus, catalogue, lock))
     if flat is None or parts is None:
         raise SettingsError(*problems)
     return Serving(**dict(flat), **parts)
@@ -84,9 +88,9 @@ def join(
     data: Mapping[str, object],
     flat: ServeSettings | None,
     where: Where,
-    *,
     gpus: int,
     catalogue: Catalogue,
+    lock: ModelLock | None = None,
 ) -> dict[str, Any]:
     """``mode``, ``model`` and ``speculation`` of ``data``, or SettingsError.
 
@@ -95,7 +99,7 @@ def join(
     """
     problems: list[str] = []
     mode = collect(problems, lambda: _mode(data, where, catalogue))
-    model = collect(problems, lambda: _model(data, where, catalogue))
+    model = lock or collect(problems, lambda: _model(data, where, catalogue))
     if flat is None or mode is None or model is None:
         raise SettingsError(*problems)
     speculation = collect(problems, lambda: rules.speculation(flat, mode, where, catalogue.models))

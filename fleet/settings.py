@@ -49,7 +49,7 @@ def load(
     problems: list[str] = []
     own = own_keys(data)
     flat = collect(problems, lambda: parse(Data, own, where))
-    parts = collect(problems, lambda: join(own, flat, where, gpus=gpus, catalogue=catalogue))
+    parts = collect(problems, lambda: join(own, flat, where, gpus, catalogue))
     if flat is None or parts is None:
         raise SettingsError(*problems)
     return Settings(host=host, **dict(flat), **parts)

@@ -1,0 +1,82 @@
+"""The ``fleet`` command: everything that touches no host. Deploys are pyinfra's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from fleet import cli_models, cli_show, modes, tables
+from fleet.combine import whole_number
+from fleet.problems import SettingsError
+
+REFUSED = 1  # a value is wrong, or something does not fit; 2 is a wrong command line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        code: int = options.run(options)
+        return code
+    except SettingsError as error:
+        for line in error.problems:
+            print(line, file=sys.stderr)
+        return REFUSED
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleet",
+        description="Modes, models and memory, without touching a host. "
+        "To change hosts: pyinfra inventory.py deploy.py",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    listing = commands.add_parser("modes", help="the modes there are", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="for programs")
+    listing.set_defaults(run=_modes)
+    cli_show.add(commands)
+    cli_models.add(commands)
+    return parser
+
+
+def _modes(options: argparse.Namespace) -> int:
+    rows = [_row(name) for name in modes.names()]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    table = tables.headed("mode", "memory", "context", "requests", "needs", "purpose")
+    for row in rows:
+        memory = f"{row['memory_fraction']:.2f}" if row["memory_fraction"] else "-"
+        needs = ", ".join(row["needs"]) or "-"
+        cells = [str(row["context"] or "-"), str(row["requests"] or "-"), needs, row["purpose"]]
+        table.add_row(row["mode"], memory, *cells)
+    tables.show(table)
+    return 0
+
+
+def _row(name: str) -> dict[str, Any]:
+    mode = modes.load(name)
+    return {
+        "mode": name,
+        "purpose": mode.purpose,
+        "suits": list(mode.suits),
+        "needs": list(mode.needs),
+        "memory_fraction": mode.memory_fraction,
+        "context": whole_number(mode.args.get("max-model-len")),
+        "requests": whole_number(mode.args.get("max-num-seqs")),
+        "ready_timeout_s": mode.ready_timeout_s,
+        "drain_timeout_s": mode.drain_timeout_s,
+        "stall_timeout_s": mode.stall_timeout_s,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

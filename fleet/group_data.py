@@ -1,0 +1,23 @@
+"""The fleet's defaults in group_data/all.py, for commands that show what they would do."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+from fleet.problems import SettingsError
+from fleet.serve import ServeSettings
+
+ALL = Path(__file__).parent.parent / "group_data" / "all.py"
+
+
+def serving(path: Path = ALL) -> dict[str, object]:
+    """The serving settings in ``path``; none where it is absent."""
+    if not path.is_file():
+        return {}
+    try:
+        found = runpy.run_path(str(path))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SettingsError(f"group_data/{path.name}: cannot be read: {reason}") from None
+    return {key: found[key] for key in ServeSettings.model_fields if key in found}

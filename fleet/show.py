@@ -1,0 +1,92 @@
+"""What a mode does with a model, in full: command line, files of the release, memory. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from fleet import fit
+from fleet.case import facts
+from fleet.fit import Fit
+from fleet.memory import Subject, gib, plan
+from fleet.models import ModelLock
+from fleet.render import serve_config
+from fleet.serving import Serving
+
+COMMIT = "COMMIT"  # stands for the commit of a model that is not locked
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+
+
+def unlocked(repo: str) -> ModelLock:
+    """A stand-in for the lock of a model that has none: nothing is known, nothing is invented."""
+    return ModelLock.model_construct(repo=repo, revision=COMMIT, files=(), config={})
+
+
+def command_line(serving: Serving) -> str:
+    """The ``vllm serve`` line that does the same as the release's config file."""
+    config = dict(serve_config(serving))
+    words = ["vllm", "serve", config.pop("model")]
+    for name, value in config.items():
+        words += [f"--{name}", *_words(value)]
+    return shlex.join(words)
+
+
+def _words(value: object) -> list[str]:
+    if value is True:
+        return []
+    if isinstance(value, dict):
+        return [json.dumps(value)]
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+
+def weights(lock: ModelLock) -> int:
+    """Bytes of the files that hold weights; of several formats the one vLLM takes."""
+    sizes = (
+        sum(file.size for file in lock.files if file.path.endswith(suffix)) for suffix in _WEIGHTS
+    )
+    return next((size for size in sizes if size), 0)
+
+
+def memory(serving: Serving) -> Fit:
+    """The memory arithmetic of the release."""
+    config = serve_config(serving)
+    speculation = config.get("speculative-config")
+    return fit.fit(_subject(serving), plan(config, speculation))
+
+
+def _subject(serving: Serving) -> Subject:
+    draft = serving.speculation.draft if serving.speculation else None
+    return Subject(
+        repo=serving.model.repo,
+        weights=weights(serving.model),
+        config=facts(serving.model),
+        source=f"its lock, commit {serving.model.revision[:12]}",
+        draft_weights=weights(draft) if draft else 0,
+        draft=facts(draft) if draft else None,
+    )
+
+
+def arithmetic(result: Fit) -> list[tuple[str, str]]:
+    """Rows of a table: what takes how much, and what comes of it."""
+    rows = [(part, f"{gib(size)} GiB") for part, size in result.parts.items() if size]
+    rows.append(("KV cache", f"{gib(result.cache)} GiB"))
+    if result.layout:
+        rows.append(("KV cache, one token", f"{result.layout.token_bytes / 1024:.1f} KiB"))
+        rows.append((f"sequences of {result.context} tokens", f"{result.concurrent:.1f} at once"))
+    return rows
+
+
+def fit_json(result: Fit) -> Mapping[str, Any]:
+    """The arithmetic for programs; sizes in bytes."""
+    return {
+        "verdict": result.verdict,
+        "parts": dict(result.parts),
+        "kv_cache": result.cache,
+        "context": result.context,
+        "concurrent_sequences": round(result.concurrent, 2),
+        "hosts_needed": result.hosts_needed,
+        "problem": result.problem,
+        "remedies": list(result.remedies),
+    }
