@@ -189,7 +189,10 @@ def status() -> dict[str, object]:
     activation = journal.load()
     if activation is None:
         return {}
-    return phases.report(activation, alive=systemd.show(layout.ACTIVATE_UNIT).alive)
+    alive = systemd.show(layout.ACTIVATE_UNIT).alive
+    if activation.boot_id != hostlock.boot_id():
+        alive = alive or systemd.booting()  # vllm.service has not had its turn yet
+    return phases.report(activation, alive=alive)
 
 
 def wait(data: dict[str, Any]) -> dict[str, object]:

@@ -35,7 +35,8 @@ def parse(text: str) -> Metrics | None:
     sums: dict[str, float] = {}
     for line in text.splitlines():
         match = _LINE.match(line)
-        if match:
+        # a client that gives up ends its request without the engine
+        if match and 'finished_reason="abort"' not in line:
             value = _number(match[2])
             sums[match[1]] = sums.get(match[1], 0.0) + value
     if "vllm:num_requests_running" not in sums:

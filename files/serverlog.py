@@ -15,6 +15,7 @@ from container import Container
 from errors import HostError
 
 KEPT_LINES = 40
+OWN_QUESTION = '"GET /metrics HTTP/'  # the watchdog's own, every few seconds
 DOCKER_GONE_S = 60.0  # a daemon restart under live-restore leaves the server running
 
 
@@ -61,7 +62,7 @@ class ServerLog:
                     self._take(line)
 
     def _take(self, line: str) -> None:
-        if not line.strip():
+        if not line.strip() or OWN_QUESTION in line:
             return
         text = masked(line.rstrip(), self._secrets)
         print(text, flush=True)

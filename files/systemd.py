@@ -77,6 +77,12 @@ def reset_failed(unit: str = layout.UNIT) -> None:
     command.attempt(["systemctl", "reset-failed", unit])
 
 
+def booting() -> bool:
+    """Whether the boot still has jobs to run."""
+    said = command.attempt(["systemctl", "is-system-running"]).out.strip()
+    return said in ("initializing", "starting")
+
+
 def launch_activation() -> None:
     """Run the waiting activation as a unit of its own: a lost connection does not end it.
 
