@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fleet import footprint
 from fleet.host import HostSettings
+from fleet.options import RunOptions
 from fleet.problems import SettingsError
 from fleet.serve import ServeSettings
 from fleet.serving import OURS, Catalogue, Serving, Where, collect, join, parse
@@ -18,7 +20,7 @@ __all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "own_keys"]
 _PYINFRA = ("_", "ssh_", "fake_")  # prefixes of pyinfra's own data keys
 
 
-class Data(HostSettings, ServeSettings, RolloutSettings):
+class Data(HostSettings, ServeSettings, RolloutSettings, RunOptions):
     """Every key a person may set for a host, in an inventory, group data or by --data."""
 
 
@@ -52,4 +54,9 @@ def load(
     parts = collect(problems, lambda: join(own, flat, where, gpus, catalogue))
     if flat is None or parts is None:
         raise SettingsError(*problems)
-    return Settings(host=host, **dict(flat), **parts)
+    settings = Settings(host=host, **dict(flat), **parts)
+    result = footprint.memory(settings)
+    if result.verdict == "refused":
+        remedy = f"; what fits: {', '.join(result.remedies)}" if result.remedies else ""
+        raise SettingsError(f"{where('vllm_model')}: vllm_model: {result.problem}{remedy}")
+    return settings

@@ -7,16 +7,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from fleet import fit
-from fleet.case import facts
 from fleet.fit import Fit
-from fleet.memory import Subject, gib, plan
+from fleet.memory import gib
 from fleet.models import ModelLock
 from fleet.render import serve_config
 from fleet.serving import Serving
 
 COMMIT = "COMMIT"  # stands for the commit of a model that is not locked
-_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
 def unlocked(repo: str) -> ModelLock:
@@ -39,33 +36,6 @@ def _words(value: object) -> list[str]:
     if isinstance(value, dict):
         return [json.dumps(value)]
     return [str(item) for item in value] if isinstance(value, list) else [str(value)]
-
-
-def weights(lock: ModelLock) -> int:
-    """Bytes of the files that hold weights; of several formats the one vLLM takes."""
-    sizes = (
-        sum(file.size for file in lock.files if file.path.endswith(suffix)) for suffix in _WEIGHTS
-    )
-    return next((size for size in sizes if size), 0)
-
-
-def memory(serving: Serving) -> Fit:
-    """The memory arithmetic of the release."""
-    config = serve_config(serving)
-    speculation = config.get("speculative-config")
-    return fit.fit(_subject(serving), plan(config, speculation))
-
-
-def _subject(serving: Serving) -> Subject:
-    draft = serving.speculation.draft if serving.speculation else None
-    return Subject(
-        repo=serving.model.repo,
-        weights=weights(serving.model),
-        config=facts(serving.model),
-        source=f"its lock, commit {serving.model.revision[:12]}",
-        draft_weights=weights(draft) if draft else 0,
-        draft=facts(draft) if draft else None,
-    )
 
 
 def arithmetic(result: Fit) -> list[tuple[str, str]]:
