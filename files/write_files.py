@@ -9,15 +9,18 @@ import json
 import os
 import shutil
 import tempfile
+from typing import Any
+
+Spec = dict[str, Any]
 
 
-def _own(path, spec):
+def _own(path: str, spec: Spec) -> None:
     user, _, group = spec.get("owner", "root:root").partition(":")
     shutil.chown(path, user, group)
     os.chmod(path, int(spec["mode"], 8))
 
 
-def _write(spec):
+def _write(spec: Spec) -> None:
     path = spec["path"]
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
@@ -35,7 +38,7 @@ def _write(spec):
         raise
 
 
-def _link(spec):
+def _link(spec: Spec) -> None:
     new = spec["path"] + ".new"
     if os.path.lexists(new):
         os.unlink(new)
@@ -43,13 +46,16 @@ def _link(spec):
     os.replace(new, spec["path"])
 
 
-def main(request):
+def main(request: Spec) -> None:
     written = []
     for spec in request.get("directories", []):
         os.makedirs(spec["path"], exist_ok=True)
         _own(spec["path"], spec)
     for spec in request.get("files", []):
-        _write(spec) if spec.get("text") is not None else _own(spec["path"], spec)
+        if spec.get("text") is None:
+            _own(spec["path"], spec)
+        else:
+            _write(spec)
         written.append(spec["path"])
     for spec in request.get("links", []):
         _link(spec)
