@@ -106,3 +106,15 @@ def _await(gate: "subprocess.Popen[bytes]", run_dir: Path) -> None:
             last = (run_dir / "gate.out").read_text().strip().splitlines()[-1:]
             raise LabError(f"gate: did not start: {''.join(last) or 'no output'}")
         time.sleep(0.05)
+
+
+def dress(layer: Path, root: Path, supply: Supply) -> None:
+    """Write into overlay layer ``layer`` what makes hosts on ``root`` use and trust ``supply``."""
+    for path, content in supply.root_files.items():
+        target = layer / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    bundle = "etc/ssl/certs/ca-certificates.crt"  # as update-ca-certificates would write it
+    (layer / bundle).parent.mkdir(parents=True, exist_ok=True)
+    authority = supply.ca.certificate.read_bytes()
+    (layer / bundle).write_bytes((root / bundle).read_bytes() + authority)

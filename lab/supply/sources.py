@@ -25,6 +25,7 @@ def root_files(arch: str, authority: Ca, signing: Keys) -> dict[str, bytes]:
     """Absolute path in a host's root -> content. The root then needs update-ca-certificates."""
     debian = mirror()
     return {
+        "/etc/apt/sources.list": b"",  # covers the address the root was built from
         "/etc/apt/sources.list.d/ubuntu.sources": UBUNTU.encode(),
         "/etc/apt/sources.list.d/debian.sources": _everything(debian).encode(),
         "/etc/apt/apt.conf.d/00lab": _settings(debian).encode(),
