@@ -64,11 +64,12 @@ def insist(host: Host, command: StringCommand, *, patience_s: float) -> list[str
         except (TimeoutError, OSError, EOFError, SSHException, ConnectError) as error:
             if time.monotonic() > end:
                 raise Lost(f"no answer for {patience_s:.0f} s ({error})") from error
-            _hang_up(host)
+            hang_up(host)
             time.sleep(RETRY_S)
 
 
-def _hang_up(host: Host) -> None:
+def hang_up(host: Host) -> None:
+    """Forget the connection: the next ``connect`` makes a new one."""
     client = getattr(host.connector, "client", None)
     if client is not None:
         client.close()

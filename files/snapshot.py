@@ -343,7 +343,7 @@ def units(names: list[str], show: subprocess.Popen[str] | None) -> dict[str, dic
 
 
 def times(fields: dict[str, str]) -> dict[str, Any]:
-    """When it started by the wall clock (like a file's time), and whether conditions kept it off."""
+    """When it started, by the wall clock, and whether its conditions kept it off."""
     entered = int(fields.get("ActiveEnterTimestampMonotonic", "0"))
     asked = fields.get("ConditionTimestampMonotonic", "0") != "0"
     return {

@@ -4,6 +4,7 @@ Runs as `python3 -` on the host. Request: {"url", "fingerprint" (40 hex digits),
 must hold exactly one primary key. Exit status 1 and one line otherwise; nothing is stored then.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -21,8 +22,8 @@ def primary_keys(key: bytes) -> list[str]:
         argv = ["gpg", "--homedir", home, "--batch", "--with-colons", "--show-keys"]
         done = subprocess.run(argv, input=key, capture_output=True, check=True)
     lines = [line.split(":") for line in done.stdout.decode(errors="replace").splitlines()]
-    following = zip(lines, lines[1:], strict=False)
-    return [below[9] for line, below in following if line[0] == "pub" and below[0] == "fpr"]
+    following = itertools.pairwise(lines)
+    return [below[9] for line, below in following if (line[0], below[0]) == ("pub", "fpr")]
 
 
 def fetch(url: str) -> bytes:

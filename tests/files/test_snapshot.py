@@ -36,8 +36,7 @@ def test_it_answers_on_any_linux_machine_and_every_group_is_told(tmp_path: Path)
     assert set(found) >= {"host", "kernels", "driver", "packages", "docker", "errors", "listeners"}
     assert found["host"]["kernel"] == os.uname().release
     assert found["host"]["meminfo"]["MemTotal"] > 0
-    unread = {name for name, value in found.items() if value is None}
-    assert unread <= set(found["errors"]) | {"model"}
+    assert {name for name, value in found.items() if value is None} <= set(found["errors"])
 
 
 def test_a_file_is_told_with_sum_mode_and_owner_and_an_absent_one_as_null(tmp_path: Path) -> None:
@@ -85,12 +84,14 @@ def test_a_model_is_told_file_by_file_and_a_dangling_link_has_no_size(tmp_path: 
     (blobs / "b1").write_text("12345")
     (top / "sub" / "weights").symlink_to("../../../blobs/b1")
     (top / "lost").symlink_to("../../blobs/none")
-    found = take({"model": {"hub": str(tmp_path), "repo": "org/name", "revision": "abc"}})["model"]
+    asked = {"hub": str(tmp_path), "repo": "org/name", "revision": "abc"}
+    found = take({"models": [asked]})["models"]["org/name"]
+    there = (blobs / "b1").stat()
     assert found == {
         "present": True,
         "files": {
-            "lost": {"size": None, "blob": "none"},
-            "sub/weights": {"size": 5, "blob": "b1"},
+            "lost": {"mark": None, "blob": "none"},
+            "sub/weights": {"mark": [there.st_ino, 5, there.st_mtime_ns], "blob": "b1"},
         },
     }
 
@@ -127,6 +128,47 @@ def test_a_real_drivers_proc_file_gives_the_loaded_version() -> None:
     text = (FIXTURE / "facts.txt").read_text()
     line = next(x for x in text.splitlines() if x.startswith("NVRM version"))
     assert snapshot.loaded_version(line) == "580.159.04"
+
+
+GRUB = """
+if [ "${next_entry}" ] ; then
+   set default="${next_entry}"
+else
+   set default="DEFAULT"
+fi
+menuentry 'Ubuntu' {
+\tlinux\t/boot/vmlinuz-7.0.0-1019-nvidia root=/dev/mapper/vg-lv ro  kho=off
+}
+submenu 'Advanced options for Ubuntu' {
+\tmenuentry 'Ubuntu, with Linux 7.0.0-1019-nvidia' {
+\t\tlinux\t/boot/vmlinuz-7.0.0-1019-nvidia root=/dev/mapper/vg-lv ro  kho=off
+\t}
+\tmenuentry 'Ubuntu, with Linux 6.17.0-1032-nvidia' {
+\t\tlinux\t/boot/vmlinuz-6.17.0-1032-nvidia root=/dev/mapper/vg-lv ro
+\t}
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("default", "saved", "kernel"),
+    [
+        ("0", "", "7.0.0-1019-nvidia"),
+        ("1>1", "", "6.17.0-1032-nvidia"),
+        (
+            "Advanced options for Ubuntu>Ubuntu, with Linux 6.17.0-1032-nvidia",
+            "",
+            "6.17.0-1032-nvidia",
+        ),
+        ("${saved_entry}", "gnulinux-6.17.0-1032-nvidia-advanced-1234", "6.17.0-1032-nvidia"),
+        ("${saved_entry}", "", "7.0.0-1019-nvidia"),
+        ("Ubuntu, with Linux 5.0", "", None),
+    ],
+)
+def test_grubs_default_is_found_by_number_and_by_title(
+    default: str, saved: str, kernel: str | None
+) -> None:
+    assert snapshot.boot_entry(GRUB.replace("DEFAULT", default), saved)[0] == kernel
 
 
 def test_it_is_quick() -> None:

@@ -1,0 +1,84 @@
+"""Docker: installed on plain Ubuntu, asserted on DGX OS; daemon.json joined, never replaced."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api.command import StringCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import operation
+
+from deploys.host_state import Watch, current, forget
+from deploys.operations import Commands, File, refuse, write_command
+from deploys.packages import defined, held, present, repository_files
+from deploys.units import running, stale
+from fleet import host_docker, host_files, host_packages
+from fleet.preflight_driver import serves
+from fleet.preflight_machine import platform
+from fleet.settings import Settings
+
+DAEMON_JSON = "/etc/docker/daemon.json"
+CANDIDATE = "/etc/docker/.vllm-fleet-daemon.json"
+UNITS = ("containerd.service", "docker.service")
+
+
+def watch(settings: Settings) -> Watch:
+    return Watch(
+        files=(*repository_files(host_files.docker(settings)), DAEMON_JSON),
+        packages=(
+            *host_packages.docker(settings),
+            *host_packages.CONFLICTING,
+            "docker-buildx-plugin",
+        ),
+        units=UNITS,
+    )
+
+
+@operation()
+def configured(settings: Settings) -> Commands:
+    """daemon.json has our keys beside the host's own; dockerd itself has accepted it."""
+    now = current(settings).docker.daemon_json
+    if now.invalid:
+        yield refuse(
+            f"{DAEMON_JSON}: found no valid JSON object ({now.invalid}); mend it by hand, "
+            "its keys are kept and so it is never replaced"
+        )
+        return
+    text = host_docker.changed(now.text, settings)
+    if text is None:
+        host.noop(f"{DAEMON_JSON} is as wanted")
+        return
+    forget()
+    yield write_command({CANDIDATE: File(text)})
+    yield StringCommand(
+        f"dockerd --validate --config-file {CANDIDATE} && mv -f {CANDIDATE} {DAEMON_JSON} || "
+        f"{{ rm -f {CANDIDATE}; false; }}"
+    )
+
+
+@operation()
+def restarted(settings: Settings) -> Commands:
+    """Docker runs with its present configuration; a host that serves is left for its wave."""
+    now = current(settings)
+    if not stale(now, "docker.service", [DAEMON_JSON]):
+        host.noop("Docker runs with its present configuration")
+        return
+    if serves(now):
+        host.noop("Docker takes its new configuration when the host no longer serves: upgrade.py")
+        return
+    forget()
+    yield StringCommand("systemctl", "restart", "docker.service")
+
+
+@deploy("Docker")
+def run(*, settings: Settings) -> None:
+    packages = host_packages.docker(settings)
+    if platform(current(settings)) == "ubuntu":
+        repository = host_files.docker(settings)
+        defined(name="Define Docker's repository", settings=settings, repository=repository)
+        present(name="Install Docker", settings=settings, packages=packages)
+    configured(name="Join our keys into daemon.json", settings=settings)
+    running(name="Run Docker", settings=settings, units=dict.fromkeys(UNITS, ()))
+    restarted(name="Restart Docker if it is behind daemon.json", settings=settings)
+    if settings.hold_packages:
+        names = (*packages, "docker-buildx-plugin")
+        held(name="Hold Docker", settings=settings, packages=names)

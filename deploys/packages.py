@@ -1,0 +1,73 @@
+"""Packages and the repositories they come from: installed if missing, never moved, then held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pyinfra import host
+from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.operation import operation
+
+from deploys import programs
+from deploys.host_state import current, forget
+from deploys.operations import Commands, File, differing, write_command
+from fleet import host_files
+from fleet.host_files import Repository
+from fleet.host_packages import installed
+from fleet.settings import Settings
+from fleet.snapshot import Snapshot
+
+
+def repository_files(repository: Repository) -> tuple[str, ...]:
+    """The paths that ``defined`` compares."""
+    return repository.source, repository.keyring
+
+
+@operation()
+def defined(settings: Settings, repository: Repository) -> Commands:
+    """The vendor's repository, signed by the key whose fingerprint is pinned, and no other."""
+    now = current(settings)
+    files = {p: File(text) for p, text in host_files.sources(settings, repository).items()}
+    wrong = differing(now, files)
+    trusted = repository.keyring in now.files
+    if trusted and not wrong:
+        host.noop(f"{repository.source} is as wanted")
+        return
+    forget()
+    if not trusted:
+        request = {
+            "url": repository.key_url,
+            "fingerprint": repository.fingerprint,
+            "path": repository.keyring,
+        }
+        yield programs.command("trust_key", request)
+    if wrong:
+        yield write_command(wrong)
+
+
+@operation()
+def present(settings: Settings, packages: Mapping[str, str | None]) -> Commands:
+    """Install what is missing. A package that is there at another version stays as it is."""
+    now = current(settings)
+    missing = {name: v for name, v in packages.items() if installed(now, name) is None}
+    if not missing:
+        host.noop(f"{len(packages)} packages are installed")
+        return
+    forget()
+    yield programs.command("install_packages", {"packages": missing})
+
+
+@operation()
+def held(settings: Settings, packages: Collection[str]) -> Commands:
+    """Keep what is installed of ``packages`` where it is."""
+    loose = to_hold(current(settings), packages)
+    if not loose:
+        host.noop("all are held")
+        return
+    forget()
+    yield StringCommand("apt-mark", "hold", *map(QuoteString, loose))
+
+
+def to_hold(snapshot: Snapshot, packages: Collection[str]) -> list[str]:
+    """The installed ones that are not held."""
+    return [n for n in packages if installed(snapshot, n) and not snapshot.packages[n].hold]

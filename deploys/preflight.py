@@ -1,0 +1,66 @@
+"""Is every host fit? Asked before anything changes; read-only, from the one snapshot."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import operation
+
+from deploys import engine
+from deploys.host_state import Watch, current
+from deploys.operations import Commands, refuse
+from deploys.report import RUN
+from fleet import preflight
+from fleet.preflight import Finding
+from fleet.preflight_packages import SNAP_DOCKER, VENDOR_HOSTS
+from fleet.preflight_room import DOCKER_DIR
+from fleet.settings import Settings
+from fleet.snapshot import Snapshot
+
+_snapshots: dict[str, Snapshot] = {}
+
+
+def watch(settings: Settings) -> Watch:
+    return Watch(
+        files=(SNAP_DOCKER,),
+        sources=VENDOR_HOSTS,
+        disks=(settings.models_dir, DOCKER_DIR),
+        ports=(settings.port,),
+    )
+
+
+def _replica(settings: Settings) -> dict[str, Snapshot]:
+    """What has been read so far of the hosts that serve one model together with this one."""
+    if settings.replica is None:
+        return {}
+    members = {name for name, s in engine.SETTINGS.items() if s.replica == settings.replica}
+    return {name: found for name, found in _snapshots.items() if name in members}
+
+
+def _line(finding: Finding) -> str:
+    return (
+        f"{finding.name}: found {finding.found}, wanted {finding.wanted}; remedy: {finding.remedy}"
+    )
+
+
+@operation()
+def fit(settings: Settings) -> Commands:
+    """The host's own findings. Warnings are told in the table and do not stop the run."""
+    now = _snapshots[host.name] = current(settings)
+    skewed = preflight.skew(settings.replica or "", _replica(settings))
+    RUN.findings[host.name] = [*preflight.findings(settings, now), *skewed]
+    for finding in preflight.blocked(preflight.findings(settings, now)):
+        yield refuse(_line(finding))
+
+
+@operation()
+def alike(settings: Settings) -> Commands:
+    """The skew gate. pyinfra has brought every host through ``fit`` before it begins this."""
+    for finding in preflight.skew(settings.replica or "", _replica(settings)):
+        yield refuse(_line(finding))
+
+
+@deploy("Preflight")
+def run(*, settings: Settings) -> None:
+    fit(name="Check the host", settings=settings)
+    alike(name="Compare the hosts of each replica", settings=settings)

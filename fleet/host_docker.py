@@ -1,0 +1,42 @@
+"""daemon.json: ours joined with what the host has. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.host import HostSettings
+
+# What CDI devices need. `nvidia-ctk runtime configure --cdi.enabled` would replace all features.
+REQUIRED: Mapping[str, Any] = {"features": {"cdi": True}}
+# Ours only where the host has made no choice of its own.
+PREFERRED: Mapping[str, Any] = {
+    "log-driver": "local",  # bounded; json-file grows without end
+    "live-restore": True,  # containers outlive a restart of the daemon
+}
+
+
+def merged(text: str | None, settings: HostSettings) -> dict[str, Any]:
+    """The host's own keys kept, ours joined in. ``text`` must be a JSON object, empty or None."""
+    found: dict[str, Any] = json.loads(text) if text else {}
+    wanted = {**PREFERRED, **found}
+    return join(join(wanted, REQUIRED), settings.docker_daemon)
+
+
+def join(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep: objects are joined key by key, anything else is taken from ``above``."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = join(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def changed(text: str | None, settings: HostSettings) -> str | None:
+    """The text to write, or None when daemon.json already says the same."""
+    wanted = merged(text, settings)
+    if text and json.loads(text) == wanted:
+        return None
+    return json.dumps(wanted, indent=2, sort_keys=True) + "\n"
