@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-_SECRET = re.compile(r"\b(hf_|sk-|nvapi-|ghp_)[A-Za-z0-9_-]{8,}")
+_SECRET = re.compile(r"\b(hf_|sk-|nvapi-|ghp_)[A-Za-z0-9_-]{8,}|://[^/\s@]*:[^/\s@]*@")
 _SHOWN = 80  # characters of a wrong value that a message repeats
 _ALLOWED = {
     "string_type": "text",

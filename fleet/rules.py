@@ -41,7 +41,10 @@ def speculation(
             f"speculator is known; mode {settings.vllm_mode!r} allows: {known}; add it to "
             "models/speculators.yaml or set vllm_speculator"
         )
-    return speculators.lock(found, where("vllm_speculator" if wish else "vllm_model"), folder)
+    if wish:
+        return speculators.lock(found, where("vllm_speculator"), "vllm_speculator", folder)
+    place, key = f"models/{speculators.FILE}", f"{settings.vllm_model}.draft"
+    return speculators.lock(found, place, key, folder)
 
 
 def problems(case: Case, where: Callable[[str], str]) -> list[str]:

@@ -12,6 +12,9 @@ from fleet.problems import SettingsError, explain, shown
 
 _LIMIT = 4 << 20  # bytes; the lock of a model with a thousand files is 0.2 MB
 _M = TypeVar("_M", bound=BaseModel)
+_TAGS = {
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -22,6 +25,11 @@ class _Loader(yaml.SafeLoader):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise _error("an alias (*name) is not allowed here", mark)
         return super().compose_node(parent, index)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        if node.tag not in _TAGS:
+            raise _error(f"the tag {shown(node.tag)} is not allowed here", node.start_mark)
+        return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

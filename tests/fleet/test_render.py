@@ -1,0 +1,166 @@
+"""The release: exact bytes, a digest of all of them, and nothing that YAML or Compose reads twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fleet import modes
+from fleet.render import DRAFT, release, serve_config
+from fleet.serving import Catalogue
+from tests.fleet.examples import load
+
+GOLDEN = Path(__file__).parent / "golden"
+PAIRS = {
+    "standard": "org/dense-fp8",
+    "ultimate": "org/dense-fp8",
+    "nvfp4": "org/moe-nvfp4",
+    "speculative": "org/dense",
+    "deepseek": "org/mla",
+    "long-context": "org/dense-nvfp4",
+    "lab-standard": "org/tiny",
+    "lab-alternative": "org/tiny",
+}
+
+
+def whole(files: Catalogue, mode: str, model: str, **data: Any) -> str:
+    """All texts of a release as one, for comparison."""
+    rendered = release(load(files, vllm_mode=mode, vllm_model=model, **data)).files
+    return "".join(f"=== {name}\n{text}" for name, text in sorted(rendered.items()))
+
+
+def test_every_mode_has_a_golden_release() -> None:
+    assert sorted(PAIRS) == modes.names()
+
+
+@pytest.mark.parametrize("mode", sorted(PAIRS))
+def test_the_release_is_as_the_golden_file_says(files: Catalogue, mode: str) -> None:
+    """After a change that is meant: UPDATE_GOLDEN=1 pytest tests/fleet, and read the diff."""
+    found, golden = whole(files, mode, PAIRS[mode]), GOLDEN / f"{mode}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(found)
+    assert found == golden.read_text()
+
+
+def test_the_digest_names_what_is_in_the_release(files: Catalogue) -> None:
+    one = release(load(files))
+    assert one == release(load(files))
+    assert len(one.digest) == 12
+    assert one.digest != DRAFT
+    for name in ("compose.yaml", "release.json"):
+        assert one.digest in one.files[name]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"port": 8001},
+        {"served_name": "other"},
+        {"memory_fraction": 0.7},
+        {"memory_floor_gib": 7.0},
+        {"vllm_env": {"A": "b"}},
+        {"vllm_args": {"max-num-seqs": 3}},
+        {"vllm_image": "other@sha256:" + "d" * 64},
+        {"models_dir": "/data"},
+        {"vllm_model": "org/dense-fp8"},
+    ],
+    ids=str,
+)
+def test_whatever_changes_the_server_changes_the_digest(
+    files: Catalogue, data: dict[str, Any]
+) -> None:
+    assert release(load(files, **data)).digest != release(load(files)).digest
+
+
+@pytest.mark.parametrize("data", [{"wave_size": 3}, {"keep_releases": 5}, {"allow_reboot": True}])
+def test_whatever_does_not_change_the_server_keeps_the_digest(
+    files: Catalogue, data: dict[str, Any]
+) -> None:
+    assert release(load(files, **data)).digest == release(load(files)).digest
+
+
+def test_a_switch_that_is_off_is_written_as_vllm_reads_it(files: Catalogue) -> None:
+    for written in ({"enable-prefix-caching": False}, {"no-enable-prefix-caching": True}):
+        config = serve_config(load(files, vllm_args=written))
+        assert config["no-enable-prefix-caching"] is True
+        assert "enable-prefix-caching" not in config
+    assert False not in config.values()
+
+
+def test_null_takes_an_argument_of_the_mode_out(files: Catalogue) -> None:
+    config = serve_config(load(files, vllm_args={"load-format": None}))
+    assert "load-format" not in config
+
+
+def test_a_short_model_gets_its_own_context(files: Catalogue) -> None:
+    assert serve_config(load(files, vllm_model="org/short"))["max-model-len"] == 8192
+
+
+def test_the_marlin_kernel_is_for_experts_only(files: Catalogue) -> None:
+    dense = serve_config(load(files, vllm_mode="nvfp4", vllm_model="org/dense-nvfp4"))
+    experts = serve_config(load(files, vllm_mode="nvfp4", vllm_model="org/moe-nvfp4"))
+    assert "moe-backend" not in dense
+    assert experts["moe-backend"] == "marlin"
+
+
+def test_the_draft_is_read_from_the_cache_at_its_commit(files: Catalogue) -> None:
+    config = serve_config(load(files, vllm_mode="speculative"))["speculative-config"]
+    commit = "a" * 40
+    assert config == {
+        "method": "eagle3",
+        "model": f"/models/hub/models--org--draft/snapshots/{commit}",
+        "num_speculative_tokens": 3,
+    }
+
+
+def test_a_start_needs_what_vllm_takes_and_the_floor(files: Catalogue) -> None:
+    facts = json.loads(release(load(files, memory_floor_gib=4.0)).files["release.json"])
+    assert facts["memory_needed_kib"] == round((0.8 * 119.7 + 4) * 2**20)
+
+
+NASTY = [
+    "$HOME ${X} $$",
+    "a: b # c",
+    "'\"\\",
+    "é 日本 😀",
+    "{{ x }}",
+    "- x",
+    "yes",
+    "1e3",
+    "~",
+    "%",
+]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_any_text_arrives_as_it_was_written(files: Catalogue, text: str) -> None:
+    arg = text.lstrip("-").strip()
+    rendered = release(load(files, vllm_env={"A": text}, vllm_args={"chat-template": arg})).files
+    compose = yaml.safe_load(rendered["compose.yaml"])
+    assert compose["services"]["vllm"]["environment"]["A"].replace("$$", "$") == text
+    assert f"\nA={text}\n" in "\n" + rendered["vllm.env"]
+    assert yaml.safe_load(rendered["vllm.yaml"])["chat-template"] == arg
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="needs docker")
+@pytest.mark.parametrize("mode", sorted(PAIRS))
+def test_compose_itself_accepts_it(files: Catalogue, mode: str, tmp_path: Path) -> None:
+    if subprocess.run(
+        ["docker", "compose", "version"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("needs docker compose")
+    nasty = {"A": " ".join(NASTY)}
+    settings = load(files, vllm_mode=mode, vllm_model=PAIRS[mode], vllm_env=nasty)
+    (tmp_path / "compose.yaml").write_text(release(settings).files["compose.yaml"])
+    command = ["docker", "compose", "--file", str(tmp_path / "compose.yaml"), "config"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    service = yaml.safe_load(done.stdout)["services"]["vllm"]
+    assert service["environment"]["A"].replace("$$", "$") == nasty["A"]
