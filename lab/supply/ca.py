@@ -39,12 +39,11 @@ def ca() -> Ca:
 
 def _make(out: Path, names: str) -> None:
     """Write ca.crt, ca.key, server.crt and server.key into ``out``."""
+    (out / "names.cnf").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
     for argv in (_authority(), _request(), _certificate()):
-        (out / "names.cnf").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
         run("openssl", *argv, cwd=out)
-    (out / "server.crt").write_text(
-        (out / "server.crt").read_text() + (out / "ca.crt").read_text()
-    )
+    with (out / "server.crt").open("a") as chain:
+        chain.write((out / "ca.crt").read_text())
     for name in ("ca.key", "server.key"):
         (out / name).chmod(0o600)
 

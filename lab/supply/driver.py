@@ -4,6 +4,8 @@ They have the same names in both; Ubuntu's fit the prebuilt kernel modules, NVID
 and one transaction cannot hold both. That is modelled because it breaks real installations.
 """
 
+from dataclasses import replace
+
 from lab.supply import versions
 from lab.supply.deb import File, Package, program, text
 from lab.supply.elf import shared_object
@@ -11,6 +13,8 @@ from lab.supply.standin import disable, enable, standin
 
 TRIPLET = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 LIBRARIES = {"libnvidia-ml.so": "1", "libcuda.so": "1", "libnvidia-ptxjitcompiler.so": "1"}
+PERSISTENCED = "nvidia-persistenced.service"
+NOTHING = "#!/bin/sh\n# Lab stand-in: there is nothing to do without a GPU\n"
 PINNED = "cuda-drivers* nvidia-open* nvidia-driver-* nvidia-modprobe nvidia-settings libnvidia-*"
 
 
@@ -24,7 +28,7 @@ def ubuntu(arch: str) -> list[Package]:
 
 def cuda(arch: str) -> list[Package]:
     """The CUDA repository: its drivers, what follows the newest branch, pinning, DCGM."""
-    found = [_keyring_free_package(branch) for branch in versions.CUDA_OF_BRANCH]
+    found = [pinning(branch) for branch in versions.CUDA_OF_BRANCH]
     for driver in versions.CUDA_DRIVERS:
         version = f"{driver}-{versions.CUDA}"
         found += family(driver, versions.CUDA, arch) + followers(driver, version, arch)
@@ -43,37 +47,31 @@ def family(driver: str, suffix: str, arch: str) -> list[Package]:
     """The packages of one driver version that depend on each other by version."""
     branch, version = driver.split(".")[0], f"{driver}-{suffix}"
     same = f"(= {version})"
-    parts = {
-        "common": f"nvidia-kernel-common-{branch}", "compute": f"libnvidia-compute-{branch}",
-        "cfg": f"libnvidia-cfg1-{branch}", "source": f"nvidia-kernel-source-{branch}-open",
-        "tools": f"nvidia-compute-utils-{branch}", "utils": f"nvidia-utils-{branch}",
-        "dkms": f"nvidia-dkms-{branch}-open", "firmware": f"nvidia-firmware-{branch}-{driver}",
-    }  # fmt: skip
-
-    def package(name: str, about: str, depends: str = "", **more: object) -> Package:
-        relations = {"Depends": depends, **more.pop("relations", {})}  # type: ignore[dict-item]
-        return Package(name, version, arch, about, relations, section="restricted", **more)  # type: ignore[arg-type]
-
-    modules = f"{parts['dkms']} (>= {driver}), {parts['dkms']} (<= {driver}-{suffix})"
-    needs = ", ".join(f"{parts[p]} {same}" for p in ("common", "compute", "cfg", "tools", "utils"))
-    return [
-        package(parts["firmware"], f"GSP firmware of {driver}"),
-        package(parts["common"], "files for the kernel module", f"{parts['firmware']} {same}"),
-        package(parts["source"], "kernel module source"),
-        package(parts["dkms"], "kernel module, built on the host", f"{parts['source']} {same}, "
-                f"{parts['common']} (>= {driver}-{suffix})", files=_dkms_files(driver),
-                scripts=_dkms_scripts(driver), relations={"Provides": "nvidia-dkms-kernel"}),
-        package(parts["compute"], "NVML and CUDA libraries", files=_libraries(driver, arch),
-                relations={"Provides": f"libcuda.so.1 (= {version})"},
-                scripts={"triggers": "activate-noawait ldconfig\n"}),
-        package(parts["cfg"], "configuration library"),
-        package(parts["tools"], "nvidia-persistenced", files=_persistenced(),
-                scripts=_unit_scripts("nvidia-persistenced.service")),
-        package(parts["utils"], "nvidia-smi", f"{parts['compute']} {same}",
-                files={"/usr/bin/nvidia-smi": _smi(driver, branch)}),
-        package(f"nvidia-driver-{branch}-open", "driver metapackage, open kernel module",
-                f"{needs}, {modules}"),
+    common, compute = f"nvidia-kernel-common-{branch}", f"libnvidia-compute-{branch}"
+    cfg, source = f"libnvidia-cfg1-{branch}", f"nvidia-kernel-source-{branch}-open"
+    tools, utils = f"nvidia-compute-utils-{branch}", f"nvidia-utils-{branch}"
+    dkms, firmware = f"nvidia-dkms-{branch}-open", f"nvidia-firmware-{branch}-{driver}"
+    needs = ", ".join(f"{name} {same}" for name in (common, compute, cfg, tools, utils))
+    module = f"{dkms} (>= {driver}), {dkms} (<= {version})"  # prebuilt modules provide it too
+    packages = [
+        Package(firmware, version, arch, f"GSP firmware of {driver}"),
+        Package(common, version, arch, "files for the module", {"Depends": f"{firmware} {same}"}),
+        Package(source, version, arch, "kernel module source"),
+        Package(cfg, version, arch, "configuration library"),
+        Package(dkms, version, arch, "kernel module, built on the host",
+                {"Depends": f"{source} {same}, {common} {same}", "Provides": "nvidia-dkms-kernel"},
+                _dkms_files(driver), _dkms_scripts(driver)),
+        Package(compute, version, arch, "NVML and CUDA libraries",
+                {"Provides": f"libcuda.so.1 (= {version})"}, _libraries(driver, arch),
+                {"triggers": "activate-noawait ldconfig\n"}),
+        Package(tools, version, arch, "nvidia-persistenced", {}, _persistenced(),
+                {"postinst": enable(PERSISTENCED), "prerm": disable(PERSISTENCED)}),
+        Package(utils, version, arch, "nvidia-smi", {"Depends": f"{compute} {same}"},
+                {"/usr/bin/nvidia-smi": _smi(driver, branch)}),
+        Package(f"nvidia-driver-{branch}-open", version, arch, "driver, open kernel module",
+                {"Depends": f"{needs}, {module}"}),
     ]  # fmt: skip
+    return [replace(package, section="restricted") for package in packages]
 
 
 def _smi(driver: str, branch: str) -> File:
@@ -89,13 +87,10 @@ def _libraries(driver: str, arch: str) -> dict[str, File]:
 
 
 def _persistenced() -> dict[str, File]:
-    unit = "/usr/lib/systemd/system/nvidia-persistenced.service"
-    return {unit: text(standin("nvidia-persistenced.service")),
-            "/usr/bin/nvidia-persistenced": program("#!/bin/sh\n# Lab stand-in\n")}  # fmt: skip
-
-
-def _unit_scripts(unit: str) -> dict[str, str]:
-    return {"postinst": enable(unit), "prerm": disable(unit)}
+    return {
+        f"/usr/lib/systemd/system/{PERSISTENCED}": text(standin(PERSISTENCED)),
+        "/usr/bin/nvidia-persistenced": program(NOTHING),
+    }
 
 
 def _dkms_files(driver: str) -> dict[str, File]:
@@ -119,7 +114,7 @@ def followers(driver: str, version: str, arch: str) -> list[Package]:
     """Packages without a branch in their name: unpinned, apt takes the newest of them."""
     branch = driver.split(".")[0]
     open_driver = {"Depends": f"nvidia-driver-{branch}-open (= {version})"}
-    tool = {"/usr/bin/nvidia-modprobe": program("#!/bin/sh\n# Lab stand-in\n")}
+    tool = {"/usr/bin/nvidia-modprobe": program(NOTHING)}
     return [
         Package("nvidia-modprobe", version, arch, "loads the module", files=tool),
         Package("nvidia-open", version, arch, "newest open driver", open_driver),
@@ -129,13 +124,12 @@ def followers(driver: str, version: str, arch: str) -> list[Package]:
     ]
 
 
-def _keyring_free_package(branch: str) -> Package:
-    """nvidia-driver-pinning-<branch>: keeps apt on one branch."""
+def pinning(branch: str) -> Package:
+    """nvidia-driver-pinning-<branch>: keeps apt on one branch (what its file says is ours)."""
     pin = f"Package: {PINNED}\nPin: version {branch}.*\nPin-Priority: 1001\n"
     path = f"/etc/apt/preferences.d/nvidia-driver-pinning-{branch}"
-    others = ", ".join(
-        f"nvidia-driver-pinning-{o}" for o in versions.CUDA_OF_BRANCH if o != branch
-    )
+    names = (f"nvidia-driver-pinning-{other}" for other in versions.CUDA_OF_BRANCH)
+    others = ", ".join(name for name in names if not name.endswith(branch))
     return Package(f"nvidia-driver-pinning-{branch}", f"{branch}-1", "all", "pins the branch",
                    {"Conflicts": others}, {path: text(pin)}, conffiles=(path,))  # fmt: skip
 

@@ -5,39 +5,21 @@ Hub's names are handed to the Hub stand-in, :3142 is a caching proxy whose own r
 this machine's namespace. Run as ``python -m lab.supply.gate CONFIG.json``; ends on SIGTERM.
 """
 
-import ctypes
 import json
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from lab.network import inside
 from lab.supply.proxy import Proxy
 from lab.supply.server import Server, secure
 from lab.supply.site import RequestLog, SiteHandler
 from lab.supply.sources import PROXY_PORT
-
-NEW_NET = 0x40000000  # CLONE_NEWNET
-
-
-@contextmanager
-def inside(netns: str) -> Iterator[None]:
-    """This thread works in ``netns``: sockets made here stay there. Before any thread starts."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net") as here, open(f"/run/netns/{netns}") as there:
-        if libc.setns(there.fileno(), NEW_NET):
-            raise OSError(ctypes.get_errno(), f"cannot enter network namespace {netns}")
-        try:
-            yield
-        finally:
-            if libc.setns(here.fileno(), NEW_NET):
-                os._exit(1)  # never go on in the wrong namespace
 
 
 def listener(address: str, port: int) -> socket.socket:
@@ -49,8 +31,8 @@ def listener(address: str, port: int) -> socket.socket:
 
 
 def serve(config: dict[str, Any]) -> None:
-    """Serve until SIGTERM; writes the ready file once all ports listen."""
-    with inside(config["netns"]):
+    """Begin to serve; writes the ready file once all ports listen."""
+    with inside(config["netns"]):  # before any thread starts
         ports = {port: listener(config["address"], port) for port in (80, 443, PROXY_PORT)}
     log = RequestLog(Path(config["log"]))
     site = SiteHandler.over(Path(config["www"]), Path(config["hub"]), log)

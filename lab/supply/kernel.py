@@ -1,7 +1,7 @@
 """Stand-ins for Ubuntu's NVIDIA kernels: they change what boots, and only a reboot shows it."""
 
 from lab.supply import versions
-from lab.supply.deb import Package, text
+from lab.supply.deb import File, Package, text
 from lab.supply.driver import module_text
 from lab.supply.versions import Kernel
 
@@ -37,7 +37,7 @@ def _kernel(kernel: Kernel, arch: str) -> list[Package]:
     ]
 
 
-def _module(about: str):  # type: ignore[no-untyped-def]
+def _module(about: str) -> File:
     return text(f"description:    {about}\nlicense:        GPL v2\nsigner:         {CANONICAL}\n")
 
 

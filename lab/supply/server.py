@@ -3,6 +3,7 @@
 import socket
 import socketserver
 import ssl
+import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -48,7 +49,5 @@ class Server(socketserver.ThreadingMixIn, HTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report what is ours; a client that hung up is no news."""
-        import sys
-
-        if not isinstance(sys.exception() if hasattr(sys, "exception") else None, QUIET):
+        if not isinstance(sys.exc_info()[1], QUIET):
             super().handle_error(request, client_address)

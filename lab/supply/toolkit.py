@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lab.supply import versions
-from lab.supply.deb import Package, program, text
+from lab.supply.deb import File, Package, program, text
 from lab.supply.standin import disable, enable, standin
 
 REFRESH = ("nvidia-cdi-refresh.path", "nvidia-cdi-refresh.service")
@@ -40,7 +40,7 @@ def _version(version: str, arch: str) -> list[Package]:
     ]
 
 
-def _program(name: str, version: str):  # type: ignore[no-untyped-def]
+def _program(name: str, version: str) -> File:
     return program(standin(name, version=version))
 
 

@@ -38,6 +38,18 @@ class Site:
         return folder
 
 
+def release_folders(arch: str) -> dict[str, str]:
+    """Owner of a signing key -> where below a web root the Release file lies that it signs."""
+    dists = f"dists/{NOBLE}"
+    return {
+        "nvidia": CUDA_URL.format(folder=CUDA_FOLDER[arch]).removeprefix("https://"),
+        "toolkit": f"{TOOLKIT_URL.removeprefix('https://')}/{arch}",
+        "docker": f"download.docker.com/linux/ubuntu/{dists}",
+        "dgx": f"{dgx.HOST}/baseos/ubuntu/{NOBLE}/{dgx.FOLDER[arch]}/{dists}",
+        "ubuntu": f"archive.lab/ubuntu/{dists}",
+    }
+
+
 def make(site: Site, pool: Path, docker_debs: Path) -> None:
     """Everything that is served: Debian's packages, Docker under its own names, our stand-ins."""
     cuda_repository(site)
