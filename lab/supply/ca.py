@@ -17,6 +17,8 @@ HUB = ("huggingface.co", "cdn-lfs.huggingface.co", "cas-bridge.xethub.hf.co")
 LAB = ("archive.lab", "registry.lab", "control.lab")
 NAMES = (*VENDORS, *HUB, *LAB)
 DAYS = "3650"
+# Python 3.13 refuses an authority that does not say so.
+AUTHORITY_USE = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
 EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
@@ -33,7 +35,8 @@ class Ca:
 def ca() -> Ca:
     """The authority of this cache, made on first use and kept: hosts bake its certificate in."""
     names = ",".join([*(f"DNS:{name}" for name in NAMES), f"IP:{CONTROL}"])
-    place = artefact("ca", {"names": names, "days": DAYS}, lambda out: _make(out, names))
+    inputs = {"names": names, "days": DAYS, "use": AUTHORITY_USE}
+    place = artefact("ca", inputs, lambda out: _make(out, names))
     return Ca(place / "ca.crt", place / "ca.key", place / "server.crt", place / "server.key")
 
 
@@ -51,7 +54,7 @@ def _make(out: Path, names: str) -> None:
 def _authority() -> tuple[str, ...]:
     subject = "/CN=spark-vllm-fleet lab CA"
     return ("req", "-x509", *EC_KEY, "-keyout", "ca.key", "-out", "ca.crt", "-days", DAYS,
-            "-subj", subject)  # fmt: skip
+            "-subj", subject, *AUTHORITY_USE)  # fmt: skip
 
 
 def _request() -> tuple[str, ...]:
