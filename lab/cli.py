@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lab import demo, face, hosts, lifecycle, machine, network
 from lab.command import LabError
-from lab.paths import RUN, default_name
+from lab.paths import RUN, check_name, default_name
 from lab.state import State, load
 
 Command = Callable[[argparse.Namespace], int]
@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; a mistake or a failure is one line on standard error and exit status 1."""
     arguments = parser().parse_args(argv)
     try:
-        arguments.name = arguments.name or default_name()
+        arguments.only = arguments.name and check_name(arguments.name)
+        arguments.name = arguments.only or default_name()
         command: Command = arguments.command
         return command(arguments)
     except LabError as error:
@@ -116,7 +117,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """A table, or JSON: one object a host."""
-    states = labs()
+    states = [load(arguments.only)] if arguments.only else labs()
     if arguments.json:
         print(json.dumps([row for state in states for row in rows(state)], indent=1))
     else:

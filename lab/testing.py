@@ -1,0 +1,169 @@
+"""A running lab as tests use it: commands on hosts, faults, resets, and pyinfra against it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from shlex import quote
+
+from lab import hosts, lifecycle, network
+from lab.command import LabError
+from lab.network import inside
+from lab.state import Arch, Platform, State, load
+
+REPO = Path(__file__).parent.parent
+Done = subprocess.CompletedProcess[str]
+
+
+class Lab:
+    """The lab called ``name``. Hosts are named by their names, ``spark-01`` and so on."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    @property
+    def names(self) -> list[str]:
+        """All hosts, in inventory order."""
+        return [host.name for host in self.state.hosts]
+
+    def run(self, host: str, command: str, *, check: bool = True, timeout: float = 120) -> Done:
+        """A shell command as root on a host; with ``check`` a failure raises LabError."""
+        words = hosts.ssh(self.state, self.state.host(host))
+        done = self.control(*words, f"sudo -n sh -c {quote(command)}", timeout=timeout)
+        if check and done.returncode != 0:
+            raise LabError(f"{host}: {command!r}: exit status {done.returncode}: {done.stderr}")
+        return done
+
+    def text(self, host: str, command: str) -> str:
+        """Its standard output without the last newline."""
+        return self.run(host, command).stdout.rstrip("\n")
+
+    def write(self, host: str, path: str, content: str) -> None:
+        """Put a file on a host, with the directories above it."""
+        words = hosts.ssh(self.state, self.state.host(host))
+        script = f"mkdir -p $(dirname {path}) && cat > {path}"
+        done = self.control(*words, f"sudo -n sh -c {quote(script)}", stdin=content)
+        if done.returncode != 0:
+            raise LabError(f"{host}: writing {path}: {done.stderr}")
+
+    def control(self, *words: str, stdin: str = "", timeout: float = 120) -> Done:
+        """A program on the control side, inside the lab's network."""
+        with inside(self.state.netns):
+            return subprocess.run(
+                words, input=stdin, capture_output=True, text=True, timeout=timeout
+            )
+
+    def pyinfra(
+        self,
+        deploy: str,
+        *words: str,
+        data: Mapping[str, str] | None = None,
+        inventory: str = "lab/inventory.py",
+        timeout: float = 900,
+    ) -> Done:
+        """``pyinfra INVENTORY DEPLOY -y [words] [--data k=v]`` from the repository's top.
+
+        ``stdout`` holds both streams. The process is killed after ``timeout`` seconds.
+        """
+        return subprocess.run(
+            pyinfra_words(inventory, deploy, words, data or {}),
+            cwd=REPO,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=timeout,
+        )
+
+    def start_pyinfra(
+        self,
+        deploy: str,
+        *words: str,
+        data: Mapping[str, str] | None = None,
+        inventory: str = "lab/inventory.py",
+    ) -> subprocess.Popen[str]:
+        """The same, not waited for: to be killed half way."""
+        return subprocess.Popen(
+            pyinfra_words(inventory, deploy, words, data or {}),
+            cwd=REPO,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, meaning this lab."""
+        return {**os.environ, "LAB_NAME": self.state.name}
+
+    def reset(self, *names: str) -> None:
+        """Bare hosts again, about a second; without names all of them. Mends cables as well."""
+        for name in names or self.names:
+            self.mend(name)
+        lifecycle.reset(self.state, *names)
+
+    def reboot(self, host: str) -> None:
+        """Reboot and wait for a login."""
+        hosts.reboot(self.state, self.state.host(host))
+
+    def kill(self, host: str) -> None:
+        """Cut the power."""
+        hosts.kill(self.state, self.state.host(host))
+
+    def start(self, host: str) -> None:
+        """Switch on and wait for a login."""
+        hosts.start(self.state, self.state.host(host))
+        hosts.wait(self.state, self.state.host(host))
+
+    def cut(self, host: str) -> None:
+        """Pull the network cable."""
+        network.cut(self.state, self.state.host(host))
+
+    def mend(self, host: str) -> None:
+        """Plug it in again."""
+        network.mend(self.state, self.state.host(host))
+
+    def freeze(self, host: str) -> None:
+        """The host accepts connections and answers nothing."""
+        hosts.freeze(self.state, self.state.host(host))
+
+    def thaw(self, host: str) -> None:
+        """It goes on."""
+        hosts.thaw(self.state, self.state.host(host))
+
+
+def pyinfra_words(
+    inventory: str, deploy: str, words: tuple[str, ...], data: Mapping[str, str]
+) -> list[str]:
+    """The command line; ``-y`` unless a dry run is asked for (pyinfra plans nothing with both)."""
+    yes = [] if "--dry" in words else ["-y"]
+    pairs = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
+    return [sys.executable, "-m", "pyinfra", inventory, deploy, *yes, *words, *pairs]
+
+
+class Keeper:
+    """The one lab that a test session keeps up, changed only when a module needs another one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lab: Lab | None = None
+
+    def bare(self, count: int, platform: Platform, arch: Arch) -> Lab:
+        """A lab of at least ``count`` bare hosts."""
+        there = self.lab.state if self.lab else None
+        same = there and (there.platform, there.arch) == (platform, arch)
+        if self.lab and there and same and len(there.hosts) >= count:
+            self.lab.reset()
+            return self.lab
+        self.close()
+        lifecycle.up(lifecycle.wanted(self.name, count, arch, platform))
+        self.lab = Lab(load(self.name))
+        return self.lab
+
+    def close(self) -> None:
+        """Take it down."""
+        self.lab = None
+        lifecycle.down(self.name)

@@ -1,0 +1,69 @@
+"""Fixtures for tests that need simulated hosts.
+
+A test module says what it needs in module variables, all optional, and takes the fixture ``lab``:
+
+    HOSTS = 2               # at least so many hosts
+    PLATFORM = "ubuntu"     # or "dgx"
+    ARCH = "amd64"          # or "arm64"
+
+    def test_something(lab: Lab) -> None:
+        lab.run("spark-01", "systemctl is-active docker")
+
+``lab`` begins bare for every module; ``bare_lab`` for every test. See lab/testing.py for what a
+``Lab`` can do. One lab is kept for the whole session; its name is $LAB_NAME, else ``pytest``.
+Without root, or where the lab cannot run, these tests are skipped with the reason; with CI=true
+they fail instead.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab import machine
+from lab.command import LabError
+from lab.testing import Keeper, Lab
+
+
+@pytest.fixture(scope="session")
+def keeper() -> Iterator[Keeper]:
+    """The session's lab; taken down at its end."""
+    kept = Keeper(os.environ.get("LAB_NAME", "pytest"))
+    yield kept
+    kept.close()
+
+
+@pytest.fixture(scope="session")
+def able() -> None:
+    """Skip, or under CI=true fail, where the lab cannot run."""
+    try:
+        machine.require()
+    except LabError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI skips nothing, and the lab cannot run here: {error}", pytrace=False)
+        pytest.skip(f"no lab on this machine: {error}")
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, able: None, keeper: Keeper) -> Lab:
+    """Bare hosts as the module asks for them."""
+    needs = request.module
+    return keeper.bare(
+        getattr(needs, "HOSTS", 1),
+        getattr(needs, "PLATFORM", "ubuntu"),
+        getattr(needs, "ARCH", "amd64"),
+    )
+
+
+@pytest.fixture
+def bare_lab(lab: Lab) -> Lab:
+    """The module's lab, all hosts bare again."""
+    lab.reset()
+    return lab
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder carries the marker ``lab``."""
+    for item in items:
+        if "tests/lab/" in item.path.as_posix():
+            item.add_marker(pytest.mark.lab)
