@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
         return code
     except SettingsError as error:
         for line in error.problems:

@@ -142,7 +142,7 @@ def test_any_facts_in_a_lock(files: Catalogue, tmp_path: Path, config: dict[str,
 @pytest.mark.parametrize(
     "text",
     [
-        "a: " + "[" * 20_000,
+        "a: " + "[" * 2000,
         "? " * 3000,
         "a: " + "1" * 10_000,
         "a: 2001-99-99",

@@ -48,9 +48,9 @@ def test_no_argument_is_both_gone_and_known() -> None:
     assert not GONE.keys() & OWNED.keys()
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN - OWNED.keys()))
-def test_every_argument_of_vllm_may_be_written(name: str) -> None:
-    assert argument_name(name) == name
+def test_every_argument_of_vllm_may_be_written() -> None:
+    for name in KNOWN - OWNED.keys():
+        assert argument_name(name) == name
 
 
 GOOD = (modes.MODES / "standard.yaml").read_text()
@@ -105,7 +105,7 @@ def test_a_mistake_in_a_mode_names_the_file_and_the_key(
         ("on: 1", "modes/mine.yaml:1: not usable YAML: the key 'on' is not text, quote it"),
         ("", "modes/mine.yaml: (file): found None, allowed: a mapping"),
         ("just words", "modes/mine.yaml: (file): found 'just words', allowed: a mapping"),
-        ("[" * 5000, "modes/mine.yaml"),
+        ("[" * 2000, "modes/mine.yaml"),
         (
             "!!python/object/apply:os.system ['true']",
             "modes/mine.yaml:1: not usable YAML: the tag ",

@@ -1,4 +1,4 @@
-"""The release: exact bytes, a digest of all of them, and nothing that YAML or Compose reads twice."""
+"""The release: exact bytes, a digest of them, and nothing that YAML or Compose reads twice."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
         ),
         (
             {"vllm_args": {"max_model_len": 1024}},
-            "vllm_args.max_model_len: found 'max_model_len', allowed: vLLM's long name, lower case, "
-            "with dashes; did you mean 'max-model-len'?",
+            "vllm_args.max_model_len: found 'max_model_len', allowed: vLLM's long name, lower "
+            "case, with dashes; did you mean 'max-model-len'?",
         ),
         (
             {"vllm_args": {"-cc.cudagraph_mode": "FULL"}},
