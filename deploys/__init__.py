@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from pyinfra import host
 from pyinfra.api.exceptions import DeployError
+
+# files/layout.py says where things lie on a host; last, so that it hides no other module.
+sys.path.append(str(Path(__file__).parent.parent / "files"))
 
 from deploys import engine
 from fleet.settings import Settings

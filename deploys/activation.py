@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import socket
-import sys
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import layout
@@ -30,13 +27,16 @@ RUN_ID = uuid.uuid4().hex[:8]
 _BROKEN = (TimeoutError, OSError, EOFError, SSHException, ConnectError)
 
 
-def activate(host: Host, settings: Settings, release: str) -> dict[str, Any]:
-    """Make ``host`` serve ``release`` (a staged digest, or "previous"); its final report.
+def activate(
+    host: Host, settings: Settings, release: str, *, why: str, label: str
+) -> dict[str, Any]:
+    """Make ``host`` serve ``release``, a staged digest; its final report.
 
+    ``why`` goes to the host's audit log, ``label`` begins each progress line.
     Raises ``remote.Refused`` when the host refused to begin (nothing was touched) and
     ``remote.Lost`` when it did not answer for ``lost_after_s``.
     """
-    report = _begin(host, settings, release)
+    report = _begin(host, settings, release, why)
     began, told = time.monotonic(), ""
     while not report.get("outcome"):
         if report.get("interrupted"):
@@ -44,8 +44,9 @@ def activate(host: Host, settings: Settings, release: str) -> dict[str, Any]:
                 f"activation {report.get('id')} was killed in phase {report.get('phase')}; "
                 "run the same command again"
             )
-        line = f"{report.get('phase')}: {report.get('detail') or '…'}"
-        host.log(f"{time.monotonic() - began:4.0f} s  {line}" if line != told else f"… {line}")
+        line = f"{report.get('phase')} {report.get('detail') or ''}".rstrip()
+        elapsed = f"{time.monotonic() - began:.0f} s"
+        host.log(f"{label}, {elapsed}: {'still ' if line == told else ''}{line}")
         told = line
         asked = {"timeout_s": WAIT_S, "seen": report.get("updated")}
         lines = remote.insist(host, _command("wait", asked), patience_s=settings.lost_after_s)
@@ -53,14 +54,13 @@ def activate(host: Host, settings: Settings, release: str) -> dict[str, Any]:
     return report
 
 
-def _begin(host: Host, settings: Settings, release: str) -> dict[str, Any]:
+def _begin(host: Host, settings: Settings, release: str, why: str) -> dict[str, Any]:
     """The first report. A connection that breaks while we ask may hide that it has begun."""
-    why = f"{_program()} run {RUN_ID}"
     request = {
         "release": release,
         "who": getpass.getuser(),
         "origin": socket.gethostname(),
-        "why": f"{why} for {host.name}",
+        "why": f"{why} (run {RUN_ID} for {host.name})",
         "keep_releases": settings.keep_releases,
         "break_lock": settings.break_lock,
     }
@@ -78,9 +78,3 @@ def _begin(host: Host, settings: Settings, release: str) -> dict[str, Any]:
 def _command(name: str, request: dict[str, object]) -> StringCommand:
     program = str(layout.PROGRAMS / "activate.py")
     return StringCommand("python3", "-B", program, name, "-", _stdin=json.dumps(request))
-
-
-def _program() -> str:
-    """The deploy file that asked, for the audit log."""
-    deploys = [Path(a).name for a in sys.argv[2:] if a.endswith(".py")]
-    return deploys[0] if deploys else os.path.basename(sys.argv[0])

@@ -14,7 +14,7 @@ from deploys.operations import Directory, File, tree
 from fleet.settings import Settings
 
 # These travel on stdin and are never installed.
-BY_STDIN = {"snapshot", "write_files", "job", "check_arguments", "trust_key"}
+BY_STDIN = {"snapshot", "write_files", "job", "check_arguments", "trust_key", "status", "remove"}
 
 
 @functools.cache

@@ -12,20 +12,18 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Sequence
-from types import FrameType
+from collections.abc import Callable, Iterable, Mapping
 
 from gevent.pool import Pool
-from pyinfra.api.connect import connect_all
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
-from pyinfra.api.operations import run_ops
-from pyinfra.api.state import State, StateStage
+from pyinfra.api.state import State
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
-from deploys import provenance, report
+from deploys import ending, invocation, provenance, report
+from fleet import options
 from fleet import settings as fleet_settings
 from fleet.settings import Settings, SettingsError
 from fleet.waves import RolloutSettings
@@ -37,19 +35,29 @@ FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 _connect = SSHConnector._connect
 _apply_limit = cli._apply_inventory_limit
 _apply_exclude = cli._apply_inventory_exclude
-_exit = cli._exit
 
 
 def install() -> None:
     """Put the checks in place; called once, by ``config.py``, before the inventory is read."""
-    SSHConnector._connect = _connect_tuned
-    cli._apply_inventory_limit = _limit_that_matches
-    cli._apply_inventory_exclude = _exclude_then_check
-    cli.connect_all = _make_room_then_connect
-    cli.run_ops = _run_and_report
-    cli._exit = _exit_by_outcome
-    signal.signal(signal.SIGINT, _interrupted)
-    signal.signal(signal.SIGTERM, _interrupted)
+    for place, name, ours in replacements():
+        setattr(place, name, ours)
+    signal.signal(signal.SIGINT, ending.interrupted)
+    signal.signal(signal.SIGTERM, ending.interrupted)
+
+
+def replacements() -> list[tuple[object, str, Callable[..., object]]]:
+    """Where, under which name, and by what pyinfra's own functions are replaced."""
+    return [
+        (SSHConnector, "_connect", _connect_tuned),
+        (cli, "_apply_inventory_limit", _limit_that_matches),
+        (cli, "_apply_inventory_exclude", _exclude_then_check),
+        (cli, "connect_all", _make_room_then_connect),
+        (cli, "run_ops", ending.execute),
+        (cli, "disconnect_all", ending.disconnect),
+        (cli, "_set_fail_prompts", ending.no_prompts),
+        (cli, "_do_confirm", ending.confirm),
+        (cli, "_exit", ending.leave),
+    ]
 
 
 def _connect_tuned(self: SSHConnector) -> None:
@@ -65,19 +73,23 @@ def _connect_tuned(self: SSHConnector) -> None:
 
 
 def _limit_that_matches(inventory: Inventory, limit: Iterable[str] | None) -> list[Host] | None:
-    hosts = _apply_limit(inventory, limit)
-    if limit and not hosts:
-        known = ", ".join([*inventory.groups, *(host.name for host in inventory)])
-        raise CliError(
-            f"--limit: found {', '.join(limit)}, which matches no host; allowed: {known}"
-        )
-    return hosts  # type: ignore[no-any-return]
+    _refuse_idle("--limit", inventory, limit)
+    return _apply_limit(inventory, limit)
+
+
+def _refuse_idle(option: str, inventory: Inventory, patterns: Iterable[str] | None) -> None:
+    """A pattern that matches nothing is a typing mistake, also beside one that matches."""
+    for pattern in patterns or ():
+        if not _apply_limit(inventory, [pattern]):
+            known = ", ".join([*inventory.groups, *(host.name for host in inventory)])
+            raise CliError(f"{option}: found {pattern}, which matches no host; allowed: {known}")
 
 
 def _exclude_then_check(
     inventory: Inventory, limit: list[Host] | None, exclude: Iterable[str] | None
 ) -> list[Host] | None:
     """The hosts of the run; every mistake in any host's settings stops here, unconnected."""
+    _refuse_idle("--exclude", inventory, exclude)
     hosts: list[Host] | None = _apply_exclude(inventory, limit, exclude)
     asked = list(inventory) if hosts is None else hosts
     if not asked:
@@ -96,22 +108,31 @@ def _exclude_then_check(
 def _make_room_then_connect(state: State) -> None:
     if problem := _pool_problem(state, len(report.RUN.results)):
         raise CliError(problem)
-    connect_all(state)
+    ending.connect(state)
 
 
 def check_settings(inventory: Inventory) -> list[str]:
     """Fill ``SETTINGS`` for all hosts of the inventory; every mistake found, one line each."""
     SETTINGS.clear()
     problems: list[str] = []
-    file = _inventory_file()
+    file = invocation.inventory_file()
     for host in inventory:
         try:
-            SETTINGS[host.name] = fleet_settings.load(
-                host.name, host.data.dict(), provenance.where(host, file)
-            )
+            where = provenance.where(host, file)
+            problems += _misplaced(host.data.dict(), where)
+            SETTINGS[host.name] = fleet_settings.load(host.name, host.data.dict(), where)
         except SettingsError as error:
             problems += error.problems
     return problems + _rollout_problems()
+
+
+def _misplaced(data: Mapping[str, object], where: Callable[[str], str]) -> list[str]:
+    """An option of one run, written where it would hold for every run."""
+    return [
+        f"{where(key)}: {key}: allowed: only for a single run, with --data {key}=…"
+        for key in sorted(options.keys() & set(data))
+        if where(key) != "--data"
+    ]
 
 
 def _rollout_problems() -> list[str]:
@@ -142,40 +163,3 @@ def _pool_problem(state: State, hosts: int) -> str:
         )
     state.pool, state.fact_pool = Pool(hosts), Pool(hosts)
     return ""
-
-
-def _inventory_file() -> str:
-    """The inventory as the person wrote it on the command line."""
-    candidates: Sequence[str] = [a for a in sys.argv[1:] if a.endswith(".py")]
-    return candidates[0] if candidates else "inventory.py"
-
-
-def _run_and_report(state: State, serial: bool = False, no_wait: bool = False) -> None:
-    if serial or no_wait:
-        option = "--serial" if serial else "--no-wait"
-        raise CliError(f"{option}: not allowed, waves need all hosts in one run; use wave_size")
-    try:
-        run_ops(state)
-    finally:
-        report.RUN.close({host.name for host in state.failed_hosts})
-
-
-def _exit_by_outcome() -> None:
-    state = cli.state
-    if cli.ctx_state.isset() and state.initialised:
-        report.RUN.print_findings()
-        if state.current_stage >= StateStage.Execute:
-            sys.exit(report.RUN.exit_code())
-        if report.RUN.blocked:
-            sys.exit(report.EXIT_REFUSED)
-    _exit()
-
-
-def _interrupted(signum: int, frame: FrameType | None) -> None:
-    # A transaction that has begun on a host goes on without us.
-    print(
-        "stopped by the operator; a switch that had begun on a host ends by itself: "
-        "'pyinfra inventory.py status.py' shows it, the same command run again heals it",
-        file=sys.stderr,
-    )
-    sys.exit(128 + signum)

@@ -5,6 +5,7 @@ No argument of such a program is ever visible in the host's process list.
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,14 @@ from pathlib import Path
 from pyinfra.api.command import StringCommand
 
 FILES = Path(__file__).parent.parent / "files"
+
+_LOADER = """\
+import sys, types
+for name, text in {sources!r}.items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(text, name + ".py", "exec"), module.__dict__)
+sys.modules[{name!r}].main({request!r})
+"""
 
 
 @functools.cache
@@ -28,3 +37,30 @@ def stdin(name: str, request: Mapping[str, object]) -> str:
 def command(name: str, request: Mapping[str, object]) -> StringCommand:
     """The remote command that runs ``files/<name>.py`` with ``request`` (plain JSON values)."""
     return StringCommand("python3", "-", _stdin=stdin(name, request))
+
+
+def with_siblings(name: str, request: Mapping[str, object]) -> StringCommand:
+    """As ``command``, for a program that imports others of ``files/``: they travel with it.
+
+    So it runs as this checkout has it, whatever is installed on the host.
+    """
+    sources = {part: source(part) for part in siblings(name)}
+    text = _LOADER.format(sources=sources, name=name, request=dict(request))
+    return StringCommand("python3", "-", _stdin=text)
+
+
+@functools.cache
+def siblings(name: str) -> tuple[str, ...]:
+    """``name`` and all it imports from ``files/``, each after what it needs itself."""
+    found: dict[str, None] = {}
+    for node in ast.parse(source(name)).body:
+        if isinstance(node, ast.Import):
+            imported = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported = [node.module or ""]
+        else:
+            continue
+        for part in imported:
+            if (FILES / f"{part}.py").exists():
+                found |= dict.fromkeys(siblings(part))
+    return (*found, name)

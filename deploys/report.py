@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import getpass
 import json
+import os
+import socket
 import sys
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 
+from deploys import invocation
 from fleet.preflight_finding import Finding
 
 EXIT_OK = 0
@@ -20,11 +27,16 @@ EXIT_REVERTED = 3
 EXIT_REVERT_FAILED = 4
 EXIT_LOST = 5
 EVIDENCE = Path("evidence")
+FILE_WIDTH = 200  # columns where the output is no terminal: rows stay whole for grep
 
 
 @dataclass
 class HostResult:
-    """One host's part of the run. Times in seconds, speed in tokens per second."""
+    """One host's part of the run. Times in seconds, speed in tokens per second.
+
+    ``wanted`` is the release the host was to end with, ``changes`` what differs in it from the one
+    that served before.
+    """
 
     host: str
     outcome: str = "not reached"
@@ -32,24 +44,34 @@ class HostResult:
     mode: str = ""
     model: str = ""
     release_before: str = ""
+    wanted: str = ""
     release: str = ""
     completion: str = ""
     tokens_per_s: float | None = None
     downtime_s: float | None = None
     wave: int | None = None
     reason: str = ""
+    changes: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
 
 @dataclass
 class RunReport:
-    """Shared by all hosts of the run (one process, one module)."""
+    """Shared by all hosts of the run (one process, one module).
+
+    ``closing`` prints the end of a run that executed; None for a run that reports on nothing.
+    ``interrupted`` is the exit code of a run that a signal ended.
+    """
 
     expects_proof: bool = False
     results: dict[str, HostResult] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
+    plan: dict[str, list[str]] = field(default_factory=dict)
+    closing: Callable[[RunReport], None] | None = None
     started: str = ""
-    written: Path | None = None
+    began: float = field(default_factory=time.monotonic)
+    closed: bool = False
+    interrupted: int = 0
 
     def ask_for(self, hosts: Iterable[str]) -> None:
         """These hosts were asked for; each must be accounted for at the end."""
@@ -63,16 +85,20 @@ class RunReport:
     def blocked(self) -> bool:
         return any(f.level == "blocked" for found in self.findings.values() for f in found)
 
+    def unreachable(self, hosts: Iterable[str]) -> None:
+        for name in hosts:
+            self.of(name).outcome, self.of(name).reason = "unreachable", "no connection"
+
     def close(self, failed: set[str]) -> None:
-        """Account for hosts that failed without a result, print the table, write the evidence."""
+        """The execution is over: account for hosts that failed without a result of their own."""
+        self.closed = True
         for result in self.results.values():
             if result.host in failed and not result.reason:
                 result.reason = "a step failed, see above"
-        if self.expects_proof:
-            self._print()
-            self._write()
 
     def exit_code(self) -> int:
+        if self.interrupted:
+            return self.interrupted
         outcomes = {result.outcome for result in self.results.values()}
         for outcome, code in (
             ("revert failed", EXIT_REVERT_FAILED),
@@ -85,7 +111,26 @@ class RunReport:
             return EXIT_REFUSED
         return EXIT_REFUSED if any(r.reason for r in self.results.values()) else EXIT_OK
 
-    def print_findings(self) -> None:
+    def tell_plan(self) -> None:
+        """Which hosts would serve something else, and what differs; told once."""
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for name in [host for host in self.results if host in self.plan]:
+            alike.setdefault(tuple(self.plan[name]), []).append(name)
+        for lines, names in alike.items():
+            print(f"{', '.join(names)}:", file=sys.stderr)
+            for line in lines:
+                print(f"    {line}", file=sys.stderr)
+        self.plan = {}
+
+    def tell(self) -> None:
+        """The end of the run, for a person; and the evidence of one that had to prove itself."""
+        self._print_findings()
+        if not self.closed:
+            self.tell_plan()
+        elif self.closing is not None:
+            self.closing(self)
+
+    def _print_findings(self) -> None:
         """Preflight's answer over the fleet; silent where every finding is ready."""
         told = [
             (host, finding)
@@ -98,30 +143,79 @@ class RunReport:
         table = Table("host", "level", "what", "found", "wanted", "remedy", title="Preflight")
         for host, f in told:
             table.add_row(host, f.level, f.name, f.found, f.wanted, f.remedy)
-        Console(stderr=True).print(table)
+        console().print(table)
 
-    def _print(self) -> None:
-        table = Table("host", "outcome", "mode", "model", "release", "completion", "tokens/s")
-        for result in self.results.values():
-            speed = "" if result.tokens_per_s is None else f"{result.tokens_per_s:.1f}"
-            release = result.release
-            if result.release_before not in ("", result.release):
-                release = f"{result.release_before} → {result.release}"
-            told = result.completion if result.proved else result.reason
-            table.add_row(
-                result.host, result.outcome, result.mode, result.model, release, told, speed
-            )
-        Console(stderr=True).print(table)
 
-    def _write(self) -> None:
+def console(stream: TextIO | None = None) -> Console:
+    """For tables; wide where nobody's terminal sets the width."""
+    stream = stream or sys.stderr
+    return Console(file=stream, width=None if stream.isatty() else FILE_WIDTH)
+
+
+def closing_table(run: RunReport) -> None:
+    """What became of each host, then the counts, the exit code and where the evidence lies."""
+    results = list(run.results.values())
+    waves = [r.wave for r in results]
+    columns: list[tuple[str, list[str]]] = [
+        ("host", [r.host for r in results]),
+        ("outcome", [r.outcome for r in results]),
+        ("wave", ["" if wave is None else str(wave + 1) for wave in waves]),
+        ("mode", [r.mode for r in results]),
+        ("model", [r.model for r in results]),
+        ("release", [_releases(r) for r in results]),
+        ("no service", [_seconds(r.downtime_s) for r in results]),
+        ("tokens/s", ["" if r.tokens_per_s is None else f"{r.tokens_per_s:.1f}" for r in results]),
+        ("completion, or reason", [r.reason or r.completion for r in results]),
+    ]
+    console().print(table_of(columns))
+    evidence = write_evidence(run)
+    counts = Counter(r.outcome for r in results)
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    elapsed = time.monotonic() - run.began
+    print(f"{told}; {elapsed:.0f} s; exit code {run.exit_code()}", file=sys.stderr)
+    print(f"evidence: {evidence}", file=sys.stderr)
+
+
+def table_of(columns: Sequence[tuple[str, list[str]]]) -> Table:
+    """A table without the columns in which nothing stands."""
+    filled = [(name, values) for name, values in columns if any(values)]
+    table = Table(*(name for name, _ in filled))
+    for row in zip(*(values for _, values in filled), strict=True):
+        table.add_row(*(value.replace("[", r"\[") for value in row))
+    return table
+
+
+def _releases(result: HostResult) -> str:
+    before, now = result.release_before, result.release
+    return f"{before} → {now}" if before and now and before != now else now or before
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"
+
+
+def write_evidence(run: RunReport) -> str:
+    """The closing table and more, as JSON, in a file of its own for every run; where it lies."""
+    now = datetime.datetime.now(datetime.UTC)
+    path = EVIDENCE / f"{now.strftime('%Y%m%dT%H%M%S.%fZ')}-{invocation.program()}.json"
+    body = {
+        "started": run.started,
+        "finished": now.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - run.began, 1),
+        "who": getpass.getuser(),
+        "origin": socket.gethostname(),
+        "run": invocation.program(),
+        "exit_code": run.exit_code(),
+        "hosts": [asdict(result) for result in run.results.values()],
+    }
+    try:
         EVIDENCE.mkdir(exist_ok=True)
-        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        deploy = next((Path(a).stem for a in sys.argv[2:] if a.endswith(".py")), "run")
-        self.written = EVIDENCE / f"{stamp}-{deploy}.json"
-        hosts = [asdict(result) for result in self.results.values()]
-        body = {"started": self.started, "exit_code": self.exit_code(), "hosts": hosts}
-        self.written.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n")
-        print(f"evidence: {self.written}", file=sys.stderr)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n")
+        os.replace(new, path)
+    except OSError as error:
+        return f"not written, {error}"
+    return str(path)
 
 
 RUN = RunReport()

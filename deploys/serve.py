@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
+from typing import Any
 
 import layout
 from pyinfra import host, logger, state
@@ -12,18 +14,24 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import remote
+from deploys import invocation, remote
 from deploys.activation import activate
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
-from deploys.report import RUN, HostResult
-from deploys.rollout import Rollout
+from deploys.report import RUN, HostResult, closing_table
+from deploys.rollout import GOOD, Rollout
 from fleet import render
+from fleet.difference import differences
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
 LOG_LINES = 15
 _rollouts: dict[str, Rollout] = {}
+
+
+def digest(settings: Settings) -> str:
+    """The declared release's name."""
+    return render.release(settings).digest
 
 
 def staged(settings: Settings) -> dict[str, File]:
@@ -41,9 +49,10 @@ def watch(settings: Settings) -> Watch:
     return Watch(files=tuple(staged(settings)), units=(layout.UNIT,), ports=(settings.port,))
 
 
-def request() -> dict[str, str]:
+def request() -> dict[str, object]:
     """What the snapshot is asked about releases, activation and lock."""
     return {
+        "texts": ["release.json", "vllm.yaml", "vllm.env", "compose.yaml"],
         "current": str(layout.CURRENT),
         "previous": str(layout.PREVIOUS),
         "releases": str(layout.RELEASES),
@@ -95,21 +104,44 @@ def _canary(name: str | None) -> Collection[str]:
 
 
 @operation()
-def served(settings: Settings, release: str | None = None) -> Commands:
-    """Every host of the run serves its release (default: the declared one), wave by wave."""
-    digest = release or render.release(settings).digest
+def served(settings: Settings) -> Commands:
+    """Every host of the run serves its declared release, wave by wave."""
+    release = render.release(settings)
     now = current(settings)
-    change = digest == "previous" or not serves(now, digest)
     result = RUN.of(host.name)
     result.mode, result.model = settings.vllm_mode, settings.model.repo
+    yield from serving(settings, release.digest, differences(now.serving.texts, release.files))
+
+
+def serving(settings: Settings, digest: str, changes: list[str]) -> Commands:
+    """The commands that make the current host serve ``digest``, in its wave; none if it does.
+
+    ``changes`` tells a person what differs from what it serves now.
+    """
+    now = current(settings)
+    change = not serves(now, digest)
+    result = RUN.of(host.name)
+    result.wanted = digest
     result.release_before = running(now) or now.serving.current or ""
+    result.changes = changes if change else []
     if state.is_executing:
         rollout(settings, "serve").declare(host.name, change)
     if not change:
         host.noop(f"serves {digest}")
         return
+    RUN.plan[host.name] = [
+        f"release {result.release_before or 'none'} → {digest}",
+        *(changes or [f"the same release again: {standing(now)}"]),
+    ]
     forget()
     yield FunctionCommand(_take_turn, (settings, digest), {})
+
+
+def standing(snapshot: Snapshot) -> str:
+    """Why a host that has the right release does not serve it."""
+    unit = snapshot.units.get(layout.UNIT)
+    said = f"{unit.ActiveState}, {unit.UnitFileState}" if unit else "not known"
+    return f"{layout.UNIT} is {said}; container of release {running(snapshot) or 'none'} runs"
 
 
 def _take_turn(state: State, host: Host, settings: Settings, release: str) -> bool:
@@ -122,42 +154,58 @@ def _take_turn(state: State, host: Host, settings: Settings, release: str) -> bo
         host.log_styled(f"untouched: {result.reason}", fg="yellow", log_func=logger.warning)
         return False
     result.wave = wave
-    host.log(f"wave {wave + 1} of {len(roll.waves)}: begins")
-    _switch(host, settings, release, result)
+    names = ", ".join(roll.waves[wave])
+    label = f"wave {wave + 1} of {len(roll.waves)}"
+    host.log(f"{label} ({names}): begins {time.monotonic() - roll.began:.0f} s after the first")
+    _switch(host, settings, release, result, why=_why(settings), label=label)
     roll.report(host.name, result.outcome)
     # A host that served nothing before is not made to serve nothing again.
     if roll.must_revert(host.name) and result.release_before:
         _go_back(host, settings, result, roll.broken_by)
-    return result.outcome in ("switched", "unchanged")
+    return result.outcome in GOOD
 
 
-def _switch(host: Host, settings: Settings, release: str, result: HostResult) -> None:
+def _why(settings: Settings) -> str:
+    """For the audit log."""
+    return ": ".join(filter(None, (invocation.program(), settings.reason)))
+
+
+def _switch(
+    host: Host, settings: Settings, release: str, result: HostResult, *, why: str, label: str
+) -> None:
     try:
-        report = activate(host, settings, release)
+        report = activate(host, settings, release, why=why, label=label)
     except remote.Refused as error:
         result.outcome, result.reason = "refused", str(error)
     except remote.Lost as error:
         result.outcome, result.reason = "lost", str(error)
     else:
-        result.outcome = str(report["outcome"]).replace("_", " ")
-        result.release = str(report.get("serving") or "")
-        result.downtime_s = report.get("downtime_s")
-        result.reason = str(report.get("reason") or "")
-        result.log = [str(line) for line in report.get("log") or []][-LOG_LINES:]
+        _take_over(result, report)
     _tell(host, result)
+
+
+def _take_over(result: HostResult, report: dict[str, Any]) -> None:
+    """What the host's transaction reported at its end."""
+    gate = report.get("gate") or {}
+    result.outcome = str(report["outcome"]).replace("_", " ")
+    result.release = str(report.get("serving") or "")
+    result.downtime_s = report.get("downtime_s")
+    result.reason = str(report.get("reason") or "")
+    result.completion = " ".join(str(gate.get("text", "")).split())
+    result.tokens_per_s = gate.get("tokens_per_s")
+    result.log = [str(line) for line in report.get("log") or []][-LOG_LINES:]
 
 
 def _go_back(host: Host, settings: Settings, result: HostResult, broken_by: str) -> None:
     """Serve the release before this run again, because another host of the run failed."""
     host.log(f"goes back, because of {broken_by}")
-    before = result.downtime_s or 0.0
     back = HostResult(host.name)
-    _switch(
-        host, settings, "previous" if not result.release_before else result.release_before, back
-    )
-    result.downtime_s = before + (back.downtime_s or 0.0)
-    result.release = back.release
-    good = back.outcome in ("switched", "unchanged")
+    why = f"going back after {_why(settings)}, because of {broken_by}"
+    _switch(host, settings, result.release_before, back, why=why, label="going back")
+    result.downtime_s = (result.downtime_s or 0.0) + (back.downtime_s or 0.0)
+    result.release, result.completion = back.release, back.completion
+    result.tokens_per_s = back.tokens_per_s
+    good = back.outcome in GOOD
     result.outcome = "reverted" if good else "revert failed"
     result.reason = f"went back because {broken_by} failed"
     if not good:
@@ -165,7 +213,7 @@ def _go_back(host: Host, settings: Settings, result: HostResult, broken_by: str)
 
 
 def _tell(host: Host, result: HostResult) -> None:
-    good = result.outcome in ("switched", "unchanged")
+    good = result.outcome in GOOD
     for line in result.log if not good else []:
         host.log(f"    {line}")
     line = f"{result.outcome}: {result.reason}" if result.reason else result.outcome
@@ -176,5 +224,6 @@ def _tell(host: Host, result: HostResult) -> None:
 @deploy("Serve")
 def run(*, settings: Settings) -> None:
     RUN.expects_proof = True
+    RUN.closing = closing_table
     tree(name="Stage the release", settings=settings, files=staged(settings))
     served(name="Serve the release, canary first", settings=settings)

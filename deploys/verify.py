@@ -11,20 +11,24 @@ from pyinfra.api.operation import operation
 from deploys import programs, remote, serve
 from deploys.host_state import current
 from deploys.operations import Commands, refuse
-from deploys.report import RUN
-from fleet import render
+from deploys.report import RUN, closing_table
+from fleet import difference, render
 from fleet.settings import Settings
 
 GATE_S = 180  # one short completion, also behind a full queue
 
 
 def _ask(settings: Settings) -> dict[str, Any]:
-    """``completion.py``'s answer; a host that gives none is an answer too."""
-    asked = {
+    """``completion.py``'s answer; a host that gives none is an answer too.
+
+    A release that is not the declared one is asked under the name that it has on the host.
+    """
+    declared = {
         "listen": settings.listen,
         "port": settings.port,
-        "served_name": settings.served_name or settings.model.repo,
+        "served_name": render.served_name(settings),
     }
+    asked = declared if _wanted(settings) == render.release(settings).digest else {}
     command = programs.command("completion", asked)
     try:
         return remote.parse(remote.run(host, command, timeout_s=GATE_S))
@@ -32,17 +36,23 @@ def _ask(settings: Settings) -> dict[str, Any]:
         return {"ok": False, "detail": str(error)}
 
 
+def _wanted(settings: Settings) -> str:
+    """What this run was to make the host serve; the declared release if it was to change none."""
+    return RUN.of(host.name).wanted or render.release(settings).digest
+
+
 def _judge(settings: Settings, answer: dict[str, Any]) -> str:
     """Record the answer; "" when it proves the host, else what is wrong."""
-    wanted = render.release(settings).digest
+    wanted, now = _wanted(settings), current(settings)
     result = RUN.of(host.name)
-    result.mode, result.model = settings.vllm_mode, settings.model.repo
-    result.release = serve.running(current(settings)) or ""
+    facts = difference.facts(now.serving.texts)
+    result.mode, result.model = str(facts.get("mode", "")), str(facts.get("model", ""))
+    result.release = serve.running(now) or ""
     result.completion = " ".join(str(answer.get("text", "")).split())
     result.tokens_per_s = answer.get("tokens_per_s")
     problem = "" if answer.get("ok") else str(answer.get("detail"))
     if not problem and result.release != wanted:
-        problem = f"serves release {result.release or '?'}, declared is {wanted}; run deploy.py"
+        problem = f"serves release {result.release or 'none'}, wanted {wanted}; run deploy.py"
     result.proved = not problem
     result.reason = result.reason or problem
     if not problem and result.outcome == "not reached":
@@ -57,7 +67,13 @@ def answers(settings: Settings) -> Commands:
         yield refuse(problem)
 
 
+def expect() -> None:
+    """The run has to prove every host."""
+    RUN.expects_proof = True
+    RUN.closing = closing_table
+
+
 @deploy("Verify")
 def run(*, settings: Settings) -> None:
-    RUN.expects_proof = True
+    expect()
     answers(name="Answer a completion", settings=settings)

@@ -146,6 +146,12 @@ def answer(process: subprocess.Popen[str] | None) -> str:
     return said
 
 
+def sysctl(name: str) -> str | None:
+    """Its one line; null when this kernel has no such sysctl."""
+    found = text_or_none("/proc/sys/" + name.replace(".", "/"))
+    return found.splitlines()[0] if found else found
+
+
 def default_target() -> str:
     link = "/etc/systemd/system/default.target"
     return os.path.basename(
@@ -179,9 +185,7 @@ def host(
         "python": lambda: ".".join(map(str, sys.version_info[:3])),
         "watchdog": lambda: text_or_none("/sys/class/watchdog/watchdog0/identity"),
         "reboot_required": lambda: os.path.exists("/run/reboot-required"),
-        "sysctls": lambda: {
-            name: text_or_none("/proc/sys/" + name.replace(".", "/")) for name in sysctls
-        },
+        "sysctls": lambda: {name: sysctl(name) for name in sysctls},
     }
     return {name: errors.fact(f"host.{name}", read) for name, read in facts.items()}
 
@@ -513,7 +517,13 @@ def small_files(folder: str) -> dict[str, str] | None:
     return {name: text(os.path.join(folder, name))[:2000] for name in sorted(os.listdir(folder))}
 
 
-def serving(where: dict[str, str]) -> dict[str, Any]:
+def whole_files(folder: str, names: Iterable[str]) -> dict[str, str]:
+    """Those of `names` that lie in the folder, to the last byte."""
+    paths = [Path(folder, name) for name in names]
+    return {p.name: p.read_text(errors="replace") for p in paths if p.is_file()}
+
+
+def serving(where: dict[str, Any]) -> dict[str, Any]:
     releases = where.get("releases", "")
     read_json = {n: text_or_none(where[n]) for n in ("activation", "verified") if n in where}
     return {
@@ -521,6 +531,7 @@ def serving(where: dict[str, str]) -> dict[str, Any]:
         "previous": link_target(where.get("previous", "")),
         "releases": sorted(os.listdir(releases)) if os.path.isdir(releases) else [],
         "lock": small_files(where.get("lock", "")),
+        "texts": whole_files(where.get("current", ""), where.get("texts", ())),
         **{name: json.loads(found) if found else None for name, found in read_json.items()},
     }
 
@@ -530,7 +541,8 @@ def main(request: dict[str, Any]) -> None:
 
     Keys, all optional: files, packages (shell patterns allowed), units, sysctls, ports, disks
     (paths), sources (words to look for in apt's source files), models ({hub, repo, revision} each),
-    serving {current, previous, releases, activation, verified, lock: their paths}.
+    serving {current, previous, releases, activation, verified, lock: their paths; texts: names of
+    the current release's files that are told whole}.
     """
     errors, names = Errors(), list(request.get("units", ()))
     commands = {

@@ -149,7 +149,9 @@ class Docker(Lenient):
 
 
 class Serving(Lenient):
-    """``activation`` and ``verified`` are the JSON that the host programs wrote."""
+    """``activation`` and ``verified`` are the JSON that the host programs wrote, ``texts`` the
+    files of the current release by name.
+    """
 
     current: str | None = None
     previous: str | None = None
@@ -157,6 +159,7 @@ class Serving(Lenient):
     activation: dict[str, Any] | None = None
     verified: dict[str, Any] | None = None
     lock: dict[str, str] | None = None
+    texts: dict[str, str] = {}
 
 
 class ModelFile(Lenient):

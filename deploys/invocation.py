@@ -1,0 +1,25 @@
+"""What the person typed: pyinfra itself hands its command line to nobody."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def inventory_file() -> str:
+    """The inventory as the person wrote it."""
+    return next(iter(_python_files()), "inventory.py")
+
+
+def deploy_files() -> list[str]:
+    """The names of the deploy files of this run; none for a fact or an ad-hoc command."""
+    return [Path(name).name for name in _python_files()[1:]]
+
+
+def program() -> str:
+    """What runs, in one word, for audit log and evidence."""
+    return "+".join(Path(name).stem for name in deploy_files()) or "run"
+
+
+def _python_files() -> list[str]:
+    return [word for word in sys.argv[1:] if word.endswith(".py") and "=" not in word]

@@ -1,0 +1,13 @@
+"""Each host back to the release it served before; waves, gate and reverting as in deploy.py.
+
+pyinfra inventory.py rollback.py --data reason="answers turned out worse"
+
+A host that has gone back stays where it is when this runs again; deploy.py leads forward.
+"""
+
+from deploys import host_settings, rollback, verify
+
+settings = host_settings()
+
+rollback.run(settings=settings)
+verify.run(settings=settings)
