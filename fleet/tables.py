@@ -21,4 +21,7 @@ def headed(*heads: str) -> Table:
 def show(table: Table) -> None:
     """Print ``table``."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(width=width, markup=False, highlight=False).print(table)
+    console = Console(width=width, markup=False, highlight=False)
+    with console.capture() as text:  # Console.print ends the program when a pipe breaks
+        console.print(table)
+    print(text.get(), end="")
