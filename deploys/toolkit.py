@@ -1,4 +1,4 @@
-"""NVIDIA Container Toolkit: CDI devices that fit the loaded driver, and the proof in a container."""
+"""NVIDIA Container Toolkit: CDI devices for the loaded driver, and the proof in a container."""
 
 from __future__ import annotations
 
