@@ -55,9 +55,14 @@ class HostSnapshot(FactBase[Snapshot | None]):
 _seen: dict[tuple[str, bool], Snapshot] = {}
 
 
+def _phase() -> bool:
+    """Whether what was read while the run prepared is too old: a person was asked in between."""
+    return bool(state.is_executing and state.check_for_changes)
+
+
 def current(settings: Settings) -> Snapshot:
-    """The host's snapshot for this phase of the run (prepare or execute)."""
-    key = (host.name, bool(state.is_executing))
+    """The host's snapshot; read again once after a confirmation, and after every change."""
+    key = (host.name, _phase())
     if key not in _seen:
         request = json.loads(json.dumps(_request(settings)))
         found = host.get_fact(HostSnapshot, _stdin=programs.stdin("snapshot", request))
@@ -71,7 +76,7 @@ def forget() -> None:
     While the run only prepares, nothing changes, and one reading serves all steps.
     """
     if state.is_executing:
-        _seen.pop((host.name, True), None)
+        _seen.pop((host.name, _phase()), None)
 
 
 def _request(settings: Settings) -> dict[str, object]:
