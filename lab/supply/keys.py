@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL
 
 from lab.cache import artefact
 from lab.command import run
@@ -73,10 +76,26 @@ def _agent(home: Path, keep: bool = False) -> Iterator[dict[str, str]]:
         shutil.copytree(home, short, dirs_exist_ok=True, ignore=shutil.ignore_patterns("S.*"))
         Path(short).chmod(0o700)
         env = {"GNUPGHOME": short, "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-        try:
+        with _running(env):
             yield env
-        finally:
-            run("gpgconf", "--kill", "all", env=env)
         if keep:
             skip = shutil.ignore_patterns("S.*", "*.lock", "*~")
             shutil.copytree(short, home, dirs_exist_ok=True, ignore=skip)
+
+
+@contextmanager
+def _running(env: dict[str, str]) -> Iterator[None]:
+    """gpg-agent as our own child: one that gpg starts would be left to nobody as a zombie."""
+    socket = Path(run("gpgconf", "--list-dirs", "agent-socket", env=env).strip())
+    agent = subprocess.Popen(["gpg-agent", "--no-detach", "--daemon", "--quiet"], env=env,
+                             stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)  # fmt: skip
+    try:
+        for _ in range(500):
+            if socket.exists():
+                break
+            time.sleep(0.01)
+        yield
+    finally:
+        agent.terminate()
+        agent.wait(5)
+        run("gpgconf", "--remove-socketdir", env=env, check=False)

@@ -10,6 +10,9 @@ from pathlib import Path
 from lab.command import run
 from lab.supply.keys import Keys
 
+# Of every Release: apt keeps what it has when an older one is served, and a restored one must count.
+DATE = "Thu, 28 May 2026 20:26:40 +0000"
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -26,7 +29,7 @@ class Identity:
     def options(self) -> list[str]:
         fields = {"Origin": self.origin, "Label": self.label, "Suite": self.suite,
                   "Codename": self.codename, "Components": self.components,
-                  "Architectures": self.architectures}  # fmt: skip
+                  "Architectures": self.architectures, "Date": DATE}  # fmt: skip
         prefix = "APT::FTPArchive::Release::"
         return [part for k, v in fields.items() if v for part in ("-o", f"{prefix}{k}={v}")]
 

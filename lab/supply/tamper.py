@@ -121,9 +121,10 @@ def without(package: str, version: str) -> Way:
     """A way: the repository no longer has this version, as vendors' archives lose old ones."""
 
     def remove(repository: Repository) -> None:
-        head = f"Package: {package}\nVersion: {version}\n"
+        lost = {f"Package: {package}", f"Version: {version}"}
         for index in repository.indexes():
-            kept = [p for p in index.read_text().split("\n\n") if not (p + "\n").startswith(head)]
+            entries = index.read_text().split("\n\n")
+            kept = [entry for entry in entries if not lost <= set(entry.splitlines())]
             write_packages(index.parent, "\n\n".join(kept))
         release(repository.folder, _identity(repository), repository.keys)
 
