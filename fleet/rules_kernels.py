@@ -89,6 +89,17 @@ def _quantization(case: Case) -> Iterator[Finding]:
         )
 
 
+def _float32(case: Case) -> Iterator[Finding]:
+    own = case.config.quantization if case.config else None
+    wish = case.args.get("dtype")
+    if own and own.method in ("fp8", "modelopt") and wish in ("float32", "float"):
+        yield (
+            "args.dtype",
+            f"found {wish}, but {case.model.repo} has {own.method} weights, for which vLLM allows: "
+            "bfloat16, float16",
+        )
+
+
 def _parallel(case: Case) -> Iterator[Finding]:
     settings = case.settings
     sizes = {
@@ -136,6 +147,7 @@ RULES: tuple[Rule, ...] = (
     _one_backend,
     _backend_on_12,
     _quantization,
+    _float32,
     _parallel,
     _experts,
     _async,

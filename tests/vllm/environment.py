@@ -51,7 +51,9 @@ def build(target: Path) -> None:
         pip(python, "download", "--no-deps", "-r", str(WHEEL), *wheel)
         unpack(next(Path(folder).glob("vllm-*.whl")), target / "tree")
     if subprocess.run([python, "-c", CPU_ONLY]).returncode:
-        raise EnvironmentFailed(f"{TORCH}: pip found a CUDA build; let it look where CPU builds are")
+        raise EnvironmentFailed(
+            f"{TORCH}: pip found a CUDA build; let it look where CPU builds are"
+        )
 
 
 def requirements() -> str:

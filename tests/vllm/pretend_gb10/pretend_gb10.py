@@ -1,9 +1,9 @@
 """A stub GPU: vLLM's own CUDA platform rules for a GB10, without driver, GPU or kernels.
 
-vLLM finds it by the entry point in the metadata beside this file (group vllm.platform_plugins) when this
-folder is on PYTHONPATH. It can be configured for, never run on. Written for vLLM 0.33.0; another
-version may want more names stubbed. Figures: compute capability (12, 1), 48 SMs, 119.7 GiB seen by
-CUDA, memory shared with the CPU.
+vLLM finds it by the entry point in the metadata beside this file (group vllm.platform_plugins)
+when this folder is on PYTHONPATH. It can be configured for, never run on. Written for vLLM 0.33.0;
+another version may want more names stubbed. Figures: compute capability (12, 1), 48 SMs, 119.7 GiB
+seen by CUDA, memory shared with the CPU.
 """
 
 from __future__ import annotations
