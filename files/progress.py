@@ -34,12 +34,12 @@ def out_of_patience(
     """Why to give up on a server that is not ready; None: wait on.
 
     Up to ``ready_timeout_s`` nothing but its death ends a start. After that a server that still
-    works (a log line in the last minute, or 0.2 cores in use: a kernel compile is silent for up
-    to 17 minutes) gets as long again, and no more.
+    works (a log line lately, or 0.2 cores in use: a kernel compile is silent for up to 17
+    minutes) gets as long again, and no more.
     """
     if elapsed_s < ready_timeout_s:
         return None
-    working = silent_s < 60 or busy_cores >= 0.2
+    working = silent_s < min(60, ready_timeout_s / 4) or busy_cores >= 0.2
     if working and elapsed_s < 2 * ready_timeout_s:
         return None
     seen = "still working" if working else f"silent for {silent_s:.0f} s, {busy_cores:.1f} cores"
