@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.command import run
 from lab.supply.keys import Keys
 
-# Of every Release: apt keeps what it has when an older one is served, and a restored one must count.
+# Of every Release: apt keeps what it has when an older one is served, and a restored one counts.
 DATE = "Thu, 28 May 2026 20:26:40 +0000"
 
 
