@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import layout
 from pyinfra import host
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.operation import operation
@@ -65,6 +66,10 @@ def held(settings: Settings, packages: Collection[str]) -> Commands:
         host.noop("all are held")
         return
     forget()
+    # What was held before us stays held when remove.py lets go of ours.
+    record = QuoteString(str(layout.HELD))
+    yield StringCommand("mkdir", "-p", QuoteString(str(layout.STATE)))
+    yield StringCommand("printf", r"'%s\n'", *map(QuoteString, loose), ">>", record)
     yield StringCommand("apt-mark", "hold", *map(QuoteString, loose))
 
 

@@ -11,6 +11,7 @@ STATE = Path("/var/lib/vllm-fleet")
 CACHE = STATE / "cache"
 ACTIVATION = STATE / "activation.json"
 VERIFIED = STATE / "verified.json"
+HELD = STATE / "held"  # names of the packages that we held, one a line
 AUDIT = Path("/var/log/vllm-fleet/audit.jsonl")
 LOCK = Path("/run/lock/vllm-fleet.lock")
 UNIT = "vllm.service"

@@ -55,6 +55,19 @@ class Repository:
         return f"/etc/apt/sources.list.d/vllm-fleet-{self.name}.sources"
 
 
+def owned() -> tuple[str, ...]:
+    """Patterns that fit every path this module writes, whatever the settings, and no other's."""
+    drop_ins = (*PROTECTED, "earlyoom.service")
+    return (
+        *(PREFERENCES, UNATTENDED, JOURNALD, SYSCTLS, GRUB, EXTRA_CA),
+        *(f"{UNITS}/{name}" for name in (WATCHDOG, GPU_CLOCKS)),
+        *(f"{UNITS}/{unit}.d/50-vllm-fleet.conf" for unit in drop_ins),
+        f"{KEYRINGS}/vllm-fleet-*.asc",
+        "/etc/apt/sources.list.d/vllm-fleet-*.sources",
+        "/etc/docker/.vllm-fleet-daemon.json",
+    )
+
+
 def cuda(settings: HostSettings) -> Repository:
     """NVIDIA's CUDA repository: the driver pinning package. ``sbsa`` is arm64 servers."""
     flavour = {"arm64": "sbsa", "amd64": "x86_64"}[settings.host_arch]

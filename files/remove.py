@@ -1,0 +1,205 @@
+"""Takes away what vllm-fleet put on this host, and nothing else. Done twice, it finds nothing.
+
+Travels on stdin together with its siblings, because the installed programs go too. A file is ours
+by its folder, or by its name and the word "vllm-fleet" in its text; a container by its label; a
+package's hold and a model's weights by our own record of having made them.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import command
+import container
+import durable
+import hostlock
+import layout
+import systemd
+from errors import HostError, exit_code
+
+MARK = b"vllm-fleet"
+SYSTEM = Path("/etc/systemd/system")
+JOBS = "vllm-fleet-*.service"  # pulls and downloads under way, activations, services of ours
+STOP_S = 3700.0  # a draining server finishes what it has begun
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something of ours: what a person reads, and how it goes."""
+
+    text: str
+    remove: Callable[[], object]
+
+
+def things(request: dict[str, Any]) -> list[Thing]:
+    """All that is here, in the order in which it has to go. Nothing is changed."""
+    files = system_files(request["files"])
+    return [
+        *units(files),
+        *containers(),
+        *(images() if request["images"] else []),
+        *holds(),
+        *(weights(Path(request["hub"])) if request["weights"] else []),
+        *(Thing(path, partial(unlink, Path(path))) for path in files),
+        *folders(Path(request["hub"])),
+    ]
+
+
+def system_files(patterns: Sequence[str]) -> list[str]:
+    """The files that carry both our name and our mark."""
+    found = sorted(path for pattern in patterns for path in glob.glob(pattern))
+    return [path for path in found if "vllm-fleet" in path or marked(Path(path))]
+
+
+def marked(path: Path) -> bool:
+    """Whether the text says that it is ours; a link never does."""
+    return path.is_file() and not path.is_symlink() and MARK in path.read_bytes()
+
+
+def units(files: Sequence[str]) -> list[Thing]:
+    """What runs, the server last: a pull or an activation could start it again."""
+    out = command.run(
+        ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", JOBS]
+    )
+    running = {line.split()[0] for line in out.splitlines() if line.strip()}
+    installed = {Path(path).name for path in files if path.startswith(f"{SYSTEM}/")}
+    jobs = [Thing(f"unit {name}", partial(quit_unit, name)) for name in sorted(running)]
+    if layout.UNIT in installed:
+        jobs.append(Thing(f"unit {layout.UNIT}", partial(quit_unit, layout.UNIT)))
+    return jobs
+
+
+def quit_unit(name: str) -> None:
+    """Stop it for good. Raises HostError if it still runs."""
+    command.attempt(["systemctl", "disable", "--quiet", name], timeout=60)
+    systemd.stop(name, timeout=STOP_S)
+    systemd.reset_failed(name)
+    if systemd.show(name).alive:
+        raise HostError(f"{name} does not stop; see systemctl status {name}")
+
+
+def containers() -> list[Thing]:
+    """Those with our label, on a host that has Docker."""
+    if shutil.which("docker") is None:
+        return []
+    return [
+        Thing(f"container {item.name} ({item.release})", partial(container.remove, item))
+        for item in container.ours()
+    ]
+
+
+def images() -> list[Thing]:
+    """Those that a release on this host names; one that something else uses stays."""
+    if shutil.which("docker") is None:
+        return []
+    named = {read["image"] for read in staged() if read.get("image")}
+    present = [
+        name
+        for name in sorted(named)
+        if command.attempt(["docker", "image", "inspect", name]).rc == 0
+    ]
+    remove = ["docker", "image", "rm"]
+    return [
+        Thing(f"image {name}", partial(command.run, [*remove, name], timeout=300))
+        for name in present
+    ]
+
+
+def staged() -> list[dict[str, Any]]:
+    """release.json of every release here."""
+    found = (durable.read_json(path) for path in layout.RELEASES.glob("*/release.json"))
+    return [read for read in found if read]
+
+
+def holds() -> list[Thing]:
+    """Packages that we held and that still are."""
+    try:
+        ours = set(layout.HELD.read_text().split())
+    except FileNotFoundError:
+        return []
+    held = ours & set(command.run(["apt-mark", "showhold"]).split())
+    return [
+        Thing(f"hold of {name}", partial(command.run, ["apt-mark", "unhold", name]))
+        for name in sorted(held)
+    ]
+
+
+def weights(hub: Path) -> list[Thing]:
+    """The models that we brought into the cache; others that lie in it stay."""
+    ours = {path.stem for path in (layout.STATE / "models").glob("*.json")}
+    ours |= {"models--" + str(read["model"]).replace("/", "--") for read in staged()}
+    return [
+        Thing(f"weights {name}", partial(shutil.rmtree, hub / name))
+        for name in sorted(ours)
+        if (hub / name).is_dir()
+    ]
+
+
+def folders(hub: Path) -> list[Thing]:
+    """Ours altogether; and the model cache where it is empty (``rmdir`` takes nothing else)."""
+    whole = [layout.RELEASES.parent, layout.PROGRAMS, layout.STATE, layout.AUDIT.parent,
+             layout.SERVING.parent]  # fmt: skip
+    gone = [Thing(str(path), partial(shutil.rmtree, path)) for path in whole if path.exists()]
+    empty = [path for path in (hub, hub.parent) if path.is_dir() and is_empty(path, but=hub)]
+    return [*gone, *(Thing(str(path), path.rmdir) for path in empty)]
+
+
+def is_empty(path: Path, *, but: Path) -> bool:
+    return all(entry == but and is_empty(but, but=but) for entry in path.iterdir())
+
+
+def unlink(path: Path) -> None:
+    """Remove a file, and its folder if that was a drop-in folder made for it."""
+    path.unlink(missing_ok=True)
+    drop_ins = path.parent.name.endswith(".d") and path.parent.parent == SYSTEM
+    if drop_ins and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def settle(paths: Sequence[str]) -> None:
+    """Let systemd, GRUB and the certificate store see what is gone."""
+    if any(path.startswith(f"{SYSTEM}/") for path in paths):
+        command.run(["systemctl", "daemon-reload"], timeout=60)
+    if any(path.startswith("/etc/default/grub.d/") for path in paths):
+        command.run(["update-grub"], timeout=120)
+    if any(path.startswith("/usr/local/share/ca-certificates/") for path in paths):
+        command.run(["update-ca-certificates", "--fresh"], timeout=120)
+
+
+def remove(request: dict[str, Any]) -> list[str]:
+    """Take all of it away under the host's lock; returns what went."""
+    owner = hostlock.owner(request["who"], request["origin"], "remove")
+    hostlock.take(owner, break_it=bool(request["break_lock"]))
+    try:
+        found = things(request)
+        for thing in found:
+            thing.remove()
+        settle([thing.text for thing in found])
+    finally:
+        hostlock.free()
+    Path(f"{layout.LOCK}.guard").unlink(missing_ok=True)
+    return [thing.text for thing in found]
+
+
+def main(request: dict[str, Any]) -> None:
+    """Print {"found": [...]} or, with "go", {"removed": [...]} as one JSON line.
+
+    Keys: files (patterns of paths), hub, weights, images, go, who, origin, break_lock.
+    """
+
+    def work() -> int:
+        if request["go"]:
+            print(json.dumps({"removed": remove(request)}), flush=True)
+        else:
+            print(json.dumps({"found": [t.text for t in things(request)]}), flush=True)
+        return 0
+
+    sys.exit(exit_code("remove", work))
