@@ -112,7 +112,14 @@ def nspawn(state: State, host: LabHost) -> list[str]:
     """The command that boots the host once. Capabilities and system calls are what Docker needs."""
     own, netns = home(state, host), host_netns(state, host)
     return [
-        *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe"),
+        *(
+            "systemd-nspawn",
+            "--quiet",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--console=read-only",
+        ),
         *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
         *(f"--machine={netns}", f"--hostname={host.name}"),
         *(f"--directory={own / 'root'}", f"--network-namespace-path={NAMED / netns}"),
@@ -137,10 +144,16 @@ def wait(state: State, host: LabHost, seconds: float = BOOT_S) -> None:
     end = time.monotonic() + seconds
     while not answers(state, host):
         if time.monotonic() > end or not running(state, host):
-            lines = console(state, host).read_text(errors="replace").strip().splitlines()
-            last = lines[-1] if lines else "nothing"
-            raise LabError(f"{host.name}: does not come up; its console ends with: {last}")
+            said = last_words(console(state, host).read_text(errors="replace"))
+            raise LabError(f"{host.name}: does not come up; its console ends with: {said}")
         time.sleep(0.05)
+
+
+def last_words(text: str) -> str:
+    """The last line of a console, without what systemd-nspawn says of its own directories."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Attempted to remove disk file system")]
+    return lines[-1] if lines else "nothing"
 
 
 def answers(state: State, host: LabHost) -> bool:

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lab import cgroup, face, hosts, machine, network, overlay, roots
+from lab import cgroup, face, hosts, machine, network, overlay, roots, services
 from lab.cache import locked
 from lab.command import LabError
 from lab.paths import cache_dir, disk_dir
 from lab.progress import say, step
 from lab.state import Arch, LabHost, Platform, State, load, new_hosts, save
+from lab.supply import Supply
 
 AT_ONCE = 4  # hosts booted side by side; more is slower on few cores
 MOST = 40
@@ -67,25 +68,34 @@ def existing(want: State) -> State | None:
 
 def build(want: State) -> State:
     """From nothing to hosts that answer."""
-    with step("root file system"):
-        root = roots.root(want.arch)
-    state = replace(want, layers=(str(write_layer(want)), str(root)))
+    root = roots.root(want.arch)
+    supplied = services.prepare(want)
+    layer = write_layer(want, root, supplied)
+    state = replace(
+        want,
+        layers=(str(layer), str(root)),
+        names=supplied.names,
+        fingerprints=dict(supplied.fingerprints),
+        ca=str(supplied.ca.certificate),
+    )
     with machine.shared():
         save(state)
         machine.tune()
         network.create(state)
     hosts.make_key(state.ssh_key, f"lab-{state.name}")
     save_known_hosts(state)
+    services.start(state, supplied)
     with step(f"booting {len(state.hosts)} hosts"):
         each(state, lambda host: boot(state, host))
     return save(replace(state, ready=True))
 
 
-def write_layer(state: State) -> Path:
-    """The layer that all hosts of this lab share: the face."""
+def write_layer(state: State, root: Path, supplied: Supply) -> Path:
+    """The layer that all hosts of this lab share: the face, and what makes them use the gate."""
     layer = state.disk / "layer"
     layer.mkdir(parents=True)
     face.write(layer, state.platform, face.variant(state.variant))
+    services.write(layer, root, supplied)
     return layer
 
 

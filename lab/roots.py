@@ -35,7 +35,7 @@ def root(arch: Arch) -> Path:
 
 def debian(arch: Arch) -> Path:
     """A plain root of one architecture (a foreign one needs binfmt)."""
-    inputs = [SUITE, arch, PACKAGES, MASKED, SSH_USER, 1]
+    inputs = [SUITE, arch, PACKAGES, MASKED, SSH_USER, 2]
     return artefact(f"root-{SUITE}-{arch}", inputs, lambda out: build(arch, out))
 
 
@@ -46,7 +46,7 @@ def build(arch: Arch, out: Path) -> None:
         *("--quiet", "--mode=root", "--variant=minbase", "--format=directory"),
         *(f"--architectures={arch}", f"--include={','.join(PACKAGES)}"),
         *("--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"'),
-        f'--customize-hook=chroot "$1" useradd -m -s /bin/bash -G sudo {SSH_USER}',
+        f'--customize-hook=chroot "$1" useradd -m -s /bin/bash -G sudo,adm {SSH_USER}',
         *(SUITE, out, mirror()),
     )
     settle(out)
