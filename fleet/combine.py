@@ -15,20 +15,28 @@ _SUFFIX |= {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def arguments(settings: ServeSettings, mode: Mode, config: ModelConfig | None) -> dict[str, Any]:
-    """vLLM arguments by long name; a switch turned off is ``x: False``, however it was written.
-
-    The mode's max-model-len is a wish: a model with a shorter context gets its own.
-    """
-    of_mode = {**mode.args, **(mode.moe_args if config and config.experts else {})}
-    joined = _positive(of_mode)
-    wish, context = whole_number(joined.get("max-model-len")), config and config.context
-    if wish and context and wish > context:
-        joined["max-model-len"] = context
+    """vLLM arguments by long name; a switch turned off is ``x: False``, however it was written."""
+    joined = _positive(_of_mode(mode, config))
     for name, value in _positive(settings.vllm_args).items():
         joined.pop(name, None)
         if value is not None:
             joined[name] = value
     return joined
+
+
+def _of_mode(mode: Mode, config: ModelConfig | None) -> dict[str, Any]:
+    """The mode's arguments as far as they can be the model's.
+
+    A shorter context is the model's own, and a kernel for ordinary attention is left out for a
+    model with latent attention, for which vLLM chooses.
+    """
+    args = {**mode.args, **(mode.moe_args if config and config.experts else {})}
+    wish, context = whole_number(args.get("max-model-len")), config and config.context
+    if wish and context and wish > context:
+        args["max-model-len"] = context
+    if config and config.latent and "MLA" not in str(args.get("attention-backend")).upper():
+        args.pop("attention-backend", None)
+    return args
 
 
 def environment(settings: ServeSettings, mode: Mode) -> dict[str, str]:

@@ -103,6 +103,11 @@ def test_a_short_model_gets_its_own_context(files: Catalogue) -> None:
     assert serve_config(load(files, vllm_model="org/short"))["max-model-len"] == 8192
 
 
+def test_a_model_with_mla_gets_no_kernel_of_ordinary_attention(files: Catalogue) -> None:
+    assert "attention-backend" not in serve_config(load(files, vllm_model="org/mla"))
+    assert serve_config(load(files))["attention-backend"] == "FLASHINFER"
+
+
 def test_the_marlin_kernel_is_for_experts_only(files: Catalogue) -> None:
     dense = serve_config(load(files, vllm_mode="nvfp4", vllm_model="org/dense-nvfp4"))
     experts = serve_config(load(files, vllm_mode="nvfp4", vllm_model="org/moe-nvfp4"))

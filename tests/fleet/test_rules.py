@@ -110,9 +110,9 @@ BAD: list[tuple[str, dict[str, object], str]] = [
     ),
     (
         "an ordinary kernel for an MLA model",
-        {"vllm_model": "org/mla"},
-        "modes/standard.yaml: args.attention-backend: found FLASHINFER, but org/mla has MLA; set "
-        "it to null, vLLM chooses",
+        {"vllm_model": "org/mla", **args(attention_backend="FLASHINFER")},
+        f"{ARGS}attention-backend: found FLASHINFER, but org/mla has MLA; set it to null, vLLM "
+        "chooses",
     ),
     (
         "a quantization the checkpoint tells itself",
@@ -188,7 +188,7 @@ def test_what_cannot_work_is_refused(
         {"vllm_mode": "speculative", "vllm_model": "org/moe-nvfp4"},
         {"vllm_mode": "speculative", "vllm_model": "org/mla", "vllm_speculator": "org/draft"},
         {"vllm_mode": "ultimate", **args(no_enable_prefix_caching=True)},
-        {"vllm_model": "org/mla", **args(attention_backend=None)},
+        {"vllm_model": "org/mla"},
         {"vllm_model": "org/mla", **args(attention_backend="TRITON_MLA")},
         {"vllm_model": "org/silent"},
         args(async_scheduling=True),
