@@ -29,7 +29,8 @@ class Refused(Exception):
 def run(host: Host, command: StringCommand, *, timeout_s: int = ANSWER_S) -> list[str]:
     """Standard output's lines of one command as root; ``Refused`` when it fails."""
     arguments: dict[str, Any] = {"_sudo": bool(host.state.config.SUDO), "_timeout": timeout_s}
-    ok, output = host.run_shell_command(command, **arguments)
+    # Only operations pass on what a command brings along itself; here it is the stdin.
+    ok, output = host.run_shell_command(command, **command.connector_arguments, **arguments)
     if not ok:
         lines = [*output.stderr_lines, *output.stdout_lines] or ["no output"]
         raise Refused(lines[-1])
