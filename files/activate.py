@@ -142,10 +142,14 @@ def run() -> dict[str, object]:
     same_boot = activation.boot_id == hostlock.boot_id()
     course = phases.course(activation, same_boot=same_boot)
     done = Transaction(activation).run(course)
-    audit.append_once("activate", done)
-    if done.outcome in ("switched", "unchanged"):
-        prune.prune(done.keep_releases)
-    hostlock.free()
+    try:
+        audit.append_once("activate", done)
+        if done.outcome in ("switched", "unchanged"):
+            prune.prune(done.keep_releases)
+    except OSError as error:  # what serves is settled; a full disk must not hold the lock
+        print(f"activate: {error.filename}: {error.strerror}; not written", flush=True)
+    finally:
+        hostlock.free()
     return phases.report(done, alive=False)
 
 

@@ -39,6 +39,7 @@ def exit_code(program: str, main: Callable[[], int]) -> int:
         print(f"{program}: {error}", file=sys.stderr, flush=True)
         return error.code
     except Exception as error:
+        syslog.openlog(program)
         for line in traceback.format_exc().splitlines():
             syslog.syslog(syslog.LOG_ERR, f"{program}: {line}")
         fault = f"{type(error).__name__}: {error}".splitlines()[0]

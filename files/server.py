@@ -20,6 +20,7 @@ from serverlog import ServerLog
 
 POLL_S = 0.5
 EXTEND_S = 60.0
+UP_S = 240.0  # compose has 180 s to create and start the container
 START_GRACE_S = 10  # vLLM swallows SIGTERM while its engine starts
 STOP_MARGIN_S = 15  # docker's grace above vLLM's own --shutdown-timeout
 STEADY_S = 300.0  # serving that long, a release no longer counts as failing to start
@@ -41,6 +42,7 @@ class Server:
         self.stop = stop
         self.begun = time.monotonic()
         self.ready_at: float | None = None
+        status("starting the container", extend_s=UP_S)
         self.item = container.up(release)
         self.log = ServerLog(self.item.id)
 
@@ -62,6 +64,8 @@ class Server:
             if self.stop.is_set():
                 raise Stopped
             if self.log.ended.is_set():
+                if self.stop.wait(1.0):  # at shutdown both are told to stop, in any order
+                    raise Stopped
                 raise self.failure(death(self.log.final))
             left = deadline - time.monotonic()
             if left <= 0:

@@ -78,6 +78,9 @@ class Transaction:
             self.finish("revert_failed", both)
             return
         self.now = replace(self.now, log=log)
+        if self.now.before == self.now.release:
+            self.finish("revert_failed", f"{reason}; it is the release to go back to as well")
+            return
         try:
             self.revert(reason)
         except (HostError, OSError, subprocess.SubprocessError) as worse:

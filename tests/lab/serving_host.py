@@ -12,6 +12,7 @@ import tarfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lab import hosts
@@ -24,6 +25,24 @@ IMAGE = "lab/standin:test"
 PROGRAM = "python3 -B /usr/local/lib/vllm-fleet"
 CONTROL = "/var/lib/vllm-fleet/cache/vllm/standin.json"
 A, B, C = "a" * 12, "b" * 12, "c" * 12  # releases; each serves under the name lab/<digit>
+# Stops the activation where it stands as soon as it is in the phase.
+CATCHER = """
+import json, os, signal, sys, time
+unit = "/sys/fs/cgroup/system.slice/vllm-fleet-activate.service/cgroup.procs"
+record, bound = "/run/vllm-fleet/activation.json", time.monotonic() + 60
+while time.monotonic() < bound:
+    try:
+        if json.load(open(record))["phase"] != sys.argv[1]:
+            continue
+        pids = [int(pid) for pid in open(unit)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+    except (OSError, ValueError):
+        continue
+    if pids:
+        sys.exit(0)
+sys.exit("not seen")
+"""
 DROP_IN = "[Service]\nRestartSec=1\n"
 # The host's own Python is all that the stand-in needs.
 PYTHON = "bin lib lib64 usr/bin/python3* usr/bin/sh usr/bin/dash usr/lib/python3* usr/lib64"
@@ -85,9 +104,10 @@ class ServingHost:
             "memory_needed_kib": 0, "container": "vllm", "project": "vllm-fleet", **changes,
         }  # fmt: skip
         folder = f"/etc/vllm-fleet/releases/{digest}"
-        for name, value in release_files(folder, facts).items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            self.lab.write(self.name, f"{folder}/{name}", text)
+        texts = {name: value if isinstance(value, str) else json.dumps(value)
+                 for name, value in release_files(folder, facts).items()}  # fmt: skip
+        lines = [f"printf %s {quote(text)} > {folder}/{name}" for name, text in texts.items()]
+        self.run(f"mkdir -p {folder}; " + "; ".join(lines))
 
     def knobs(self, name: str | None = None, **values: object) -> None:
         """Faults of the stand-in, or only of the one that serves under ``name``."""
@@ -126,6 +146,19 @@ class ServingHost:
             return begun
         return self.until(lambda found: found["id"] == begun["id"] and bool(found["outcome"]))
 
+    def caught(self, release: str, phase: str) -> None:
+        """Begin an activation and stop it, frozen, in ``phase``."""
+        self.lab.write(self.name, "/opt/catcher.py", CATCHER)
+        self.run("systemctl stop catcher; systemctl reset-failed catcher", check=False)
+        self.run(f"systemd-run -q --unit=catcher python3 /opt/catcher.py {phase}")
+        done = self.activate(release)
+        assert done.returncode == 0, done.stderr
+        deadline = time.monotonic() + 40
+        while self.unit(unit="catcher") == "active":
+            assert time.monotonic() < deadline, self.status()
+            time.sleep(0.1)
+        assert self.status()["phase"] == phase
+
     def completion(self) -> dict[str, Any]:
         """What the gate says of the current release."""
         found: dict[str, Any] = json.loads(self.text(f"{PROGRAM}/completion.py '{{}}'"))
@@ -161,11 +194,26 @@ class ServingHost:
         found: dict[str, Any] = json.loads(self.text("tail -n1 /var/log/vllm-fleet/audit.jsonl"))
         return found
 
+    def healthy(self) -> None:
+        """No faults; release a serves, with none before it; b and c are staged."""
+        self.run(f"rm -f {CONTROL}")
+        for digest in (A, B, C):
+            self.stage(digest)
+        report = self.status()
+        if not report.get("outcome") or self.link("current") != A or self.unit() != "active":
+            self.clean()
+            for digest in (A, B, C):
+                self.stage(digest)
+            assert self.switched(A)["outcome"] == "switched"
+        self.run("rm -f /etc/vllm-fleet/previous")
+
     def clean(self) -> None:
         """As after prepare(): nothing activated, nothing running, no faults."""
         self.run(
-            "systemctl stop vllm-fleet-activate vllm; systemctl disable -q vllm; "
-            "systemctl reset-failed vllm; docker rm -f $(docker ps -aq); "
+            "systemctl kill -s KILL vllm-fleet-activate; "
+            "systemctl stop vllm-fleet-activate vllm; "
+            "systemctl disable -q vllm; systemctl reset-failed vllm; "
+            "docker rm -f $(docker ps -aq); "
             "rm -rf /etc/vllm-fleet /var/lib/vllm-fleet/*.json /run/vllm-fleet "
             f"/run/lock/vllm-fleet.lock* /var/log/vllm-fleet {CONTROL}",
             check=False,

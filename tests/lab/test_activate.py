@@ -33,10 +33,10 @@ def bare(prepared: ServingHost) -> ServingHost:
 
 
 @pytest.fixture
-def host(bare: ServingHost) -> ServingHost:
+def host(prepared: ServingHost) -> ServingHost:
     """A serves."""
-    assert bare.switched(A)["outcome"] == "switched"
-    return bare
+    prepared.healthy()
+    return prepared
 
 
 def test_from_nothing_to_a_switch_and_back(bare: ServingHost) -> None:
@@ -83,7 +83,7 @@ def test_a_first_release_that_fails_leaves_the_host_as_it_was(bare: ServingHost)
     ("knobs", "reason"),
     [
         (CRASH, "the server exited with 3"),
-        ({"never_ready": True}, "not ready after 16 s (ready_timeout_s 8)"),
+        ({"never_ready": True}, "not ready after 8 s (ready_timeout_s 8)"),
         ({"served_name": "lab/other"}, "answers, but serves lab/other, wanted lab/b"),
         ({"empty_text": True}, "answers, but the completion has 0 tokens"),
         ({"error_500": True}, "answers, but /v1/completions: HTTP 500"),
@@ -122,21 +122,13 @@ def test_when_going_back_fails_too_it_is_told_and_the_next_good_release_heals(
     assert host.serves() == "lab/b"
 
 
-def reached(host: ServingHost, release: str, phase: str) -> None:
-    """Begin, and return when the activation is in ``phase``."""
-    assert host.activate(release).returncode == 0
-    host.until(lambda found: found["phase"] == phase or bool(found["outcome"]), 40)
-    assert host.status()["phase"] == phase, "the phase was over too soon to be seen"
-
-
-FORWARD = ("draining", "starting", "gating")
-BACK = ("restarting", "regating")
+FORWARD = ("locked", "draining", "stopping", "flipped", "starting", "gating")
+BACK = ("reverting", "restarting", "regating")
 
 
 @pytest.mark.parametrize("phase", FORWARD)
 def test_a_killed_activation_goes_on_by_itself(host: ServingHost, phase: str) -> None:
-    host.knobs(start_s=2.0)
-    reached(host, B, phase)
+    host.caught(B, phase)
     host.run("systemctl kill -s KILL vllm-fleet-activate")
     report = host.outcome()
     assert (report["outcome"], host.serves()) == ("switched", "lab/b")
@@ -146,7 +138,7 @@ def test_a_killed_activation_goes_on_by_itself(host: ServingHost, phase: str) ->
 @pytest.mark.parametrize("phase", BACK)
 def test_a_killed_return_goes_on_by_itself(host: ServingHost, phase: str) -> None:
     host.knobs("lab/b", **CRASH)
-    reached(host, B, phase)
+    host.caught(B, phase)
     host.run("systemctl kill -s KILL vllm-fleet-activate")
     report = host.outcome()
     assert (report["outcome"], host.serves()) == ("reverted", "lab/a")
@@ -155,8 +147,7 @@ def test_a_killed_return_goes_on_by_itself(host: ServingHost, phase: str) -> Non
 
 @pytest.mark.parametrize("phase", FORWARD)
 def test_a_power_cut_ends_with_the_old_release_serving(host: ServingHost, phase: str) -> None:
-    host.knobs(start_s=2.0)
-    reached(host, B, phase)
+    host.caught(B, phase)
     host.lab.kill(host.name)
     host.lab.start(host.name)
     report = host.outcome()
@@ -171,7 +162,7 @@ def test_a_power_cut_on_the_way_back_ends_with_the_old_release_too(
     host: ServingHost, phase: str
 ) -> None:
     host.knobs("lab/b", **CRASH)
-    reached(host, B, phase)
+    host.caught(B, phase)
     host.lab.kill(host.name)
     host.lab.start(host.name)
     report = host.outcome()
@@ -180,8 +171,7 @@ def test_a_power_cut_on_the_way_back_ends_with_the_old_release_too(
 
 
 def test_a_power_cut_in_the_first_activation_ends_with_it_serving(bare: ServingHost) -> None:
-    bare.knobs(start_s=2.0)
-    reached(bare, A, "starting")
+    bare.caught(A, "starting")
     bare.lab.kill(bare.name)
     bare.lab.start(bare.name)
     assert bare.outcome()["outcome"] == "switched"
@@ -201,7 +191,7 @@ def test_two_at_once_the_second_is_told_who_is_at_work(host: ServingHost) -> Non
 
 def test_breaking_the_lock_takes_over_and_still_knows_the_way_back(host: ServingHost) -> None:
     host.knobs("lab/b", never_ready=True)
-    reached(host, B, "starting")
+    host.caught(B, "starting")
     host.knobs("lab/c", **CRASH)
     report = host.switched(C, break_lock=True, who="bob")
     assert (report["outcome"], report["serving"]) == ("reverted", A)
@@ -275,8 +265,7 @@ def test_old_releases_go_and_needed_ones_stay(host: ServingHost) -> None:
 def test_a_full_disk_while_it_flips_ends_with_the_old_release(
     host: ServingHost, tmp_path: Path
 ) -> None:
-    host.knobs("lab/b", start_s=2.0)
-    reached(host, B, "starting")
+    host.caught(B, "flipped")
     # The record cannot be written any more: its folder is covered by a full file system.
     host.run(
         "mkdir -p /tmp/full && mount -t tmpfs -o size=64k none /tmp/full && "
@@ -286,6 +275,7 @@ def test_a_full_disk_while_it_flips_ends_with_the_old_release(
         "(dd if=/dev/zero of=/var/lib/vllm-fleet/fill bs=1k 2>/dev/null || true)"
     )
     try:
+        host.run("systemctl kill -s CONT vllm-fleet-activate")
         report = host.outcome()
         assert (report["outcome"], report["serving"]) == ("reverted", A)
         assert "No space left" in report["reason"]
