@@ -136,7 +136,8 @@ def kept_config(config: bytes, modelopt: bytes | None, place: str) -> dict[str, 
         kept["text_config"] = _kept(raw["text_config"])
     if modelopt is not None:
         theirs = _json_object(modelopt, f"{place}: {MODELOPT_FILE}").get("quantization")
-        kept[MODELOPT] = _chosen(theirs, _QUANTIZATION_KEPT) if isinstance(theirs, dict) else {}
+        chosen = _chosen(theirs, _QUANTIZATION_KEPT) if isinstance(theirs, dict) else {}
+        kept[MODELOPT] = {"quantization": chosen}
     read_config(kept, f"{place}: {CONFIG}")
     return kept
 
@@ -155,9 +156,10 @@ def _chosen(raw: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 def _json_object(content: bytes, place: str) -> dict[str, Any]:
     try:
-        return mapping(json.loads(content), place)
+        parsed = json.loads(content)
     except (ValueError, RecursionError):
         raise SettingsError(f"{place}: not usable JSON") from None
+    return mapping(parsed, place)
 
 
 def make(
