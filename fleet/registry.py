@@ -30,7 +30,7 @@ MANIFESTS = (
 _LIMIT = 4 << 20  # bytes; registries take manifests of at most this size
 _NAME = re.compile(
     r"(?:(?P<host>[A-Za-z0-9.-]+(?:\.[A-Za-z0-9-]+|:\d{1,5})|localhost)/)?"
-    r"(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+    r"(?P<repository>[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*)"
     r":(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})"
 )
 _CHALLENGE = re.compile(r'(realm|service|scope)="([^"]*)"')
