@@ -150,10 +150,11 @@ def wait(state: State, host: LabHost, seconds: float = BOOT_S) -> None:
 
 
 def last_words(text: str) -> str:
-    """The last line of a console, without what systemd-nspawn says of its own directories."""
+    """The line of a console that tells most: a panic, else the last but for systemd-nspawn's."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Attempted to remove disk file system")]
-    return lines[-1] if lines else "nothing"
+    panics = [line for line in lines if "Kernel panic" in line]
+    return (panics or lines or ["nothing"])[-1]
 
 
 def answers(state: State, host: LabHost) -> bool:
@@ -191,6 +192,7 @@ def discard(state: State, host: LabHost) -> None:
     unlock(home(state, host))
     overlay.unmount(home(state, host))
     shutil.rmtree(home(state, host))
+    console(state, host).unlink(missing_ok=True)
 
 
 def unlock(own: Path) -> None:

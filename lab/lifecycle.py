@@ -14,6 +14,7 @@ from lab.paths import cache_dir, disk_dir
 from lab.progress import say, step
 from lab.state import Arch, LabHost, Platform, State, load, new_hosts, save
 from lab.supply import Supply
+from lab.supply.factory import dgx_layer
 
 AT_ONCE = 4  # hosts booted side by side; more is slower on few cores
 MOST = 40
@@ -70,10 +71,12 @@ def build(want: State) -> State:
     """From nothing to hosts that answer."""
     root = roots.root(want.arch)
     supplied = services.prepare(want)
-    layer = write_layer(want, root, supplied)
+    layers = [write_layer(want, root, supplied), root]
+    if want.platform == "dgx":
+        layers.insert(0, dgx_layer(root, supplied))
     state = replace(
         want,
-        layers=(str(layer), str(root)),
+        layers=tuple(str(layer) for layer in layers),
         names=supplied.names,
         fingerprints=dict(supplied.fingerprints),
         ca=str(supplied.ca.certificate),
