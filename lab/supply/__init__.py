@@ -23,6 +23,11 @@ from lab.supply.keys import Keys, keys
 from lab.supply.pool import pool
 
 START_SECONDS = 15
+# What decides the web root's content; the gate and its servers do not.
+CONTENT = (
+    *("versions.py", "www.py", "repository.py", "deb.py", "elf.py", "standin.py", "standins"),
+    *("driver.py", "kernel.py", "toolkit.py", "dgx.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ def prepare(arch: str) -> Supply:
     authority, signing = ca(), keys()
     native = run("dpkg", "--print-architecture").strip()
     packages, docker_debs = pool(arch), repacked(pool(native) / "docker", arch)
-    here = Path(__file__).parent
-    inputs = [arch, digest_of(here), str(packages), str(docker_debs), str(signing.place)]
+    sources_of = digest_of(*(Path(__file__).parent / name for name in CONTENT))
+    inputs = [arch, sources_of, str(packages), str(docker_debs), str(signing.place)]
 
     def build(out: Path) -> None:
         www.make(www.Site(out, arch, signing), packages, docker_debs)
@@ -106,15 +111,3 @@ def _await(gate: "subprocess.Popen[bytes]", run_dir: Path) -> None:
             last = (run_dir / "gate.out").read_text().strip().splitlines()[-1:]
             raise LabError(f"gate: did not start: {''.join(last) or 'no output'}")
         time.sleep(0.05)
-
-
-def dress(layer: Path, root: Path, supply: Supply) -> None:
-    """Write into overlay layer ``layer`` what makes hosts on ``root`` use and trust ``supply``."""
-    for path, content in supply.root_files.items():
-        target = layer / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    bundle = "etc/ssl/certs/ca-certificates.crt"  # as update-ca-certificates would write it
-    (layer / bundle).parent.mkdir(parents=True, exist_ok=True)
-    authority = supply.ca.certificate.read_bytes()
-    (layer / bundle).write_bytes((root / bundle).read_bytes() + authority)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lab.supply import toolkit, versions
 from lab.supply.deb import EPOCH, Package, build, link_all, text
+from lab.supply.keys import Keys
 from lab.supply.repository import Identity, packages_of, suite
 
 if TYPE_CHECKING:
@@ -17,22 +18,15 @@ KEYRING = "/usr/share/keyrings/dgx-keyring.gpg"
 HOST = "repo.download.nvidia.com"
 PREFERENCES = "Package: *\nPin: origin repo.download.nvidia.com\nPin-Priority: 600\n"
 DEPENDS = {
-    "nvidia-system-core": "nvidia-spark-grub-kho",
+    "nvidia-system-core": "",
     "nvidia-system-utils": "nv-persistence-mode, nvidia-container-toolkit",
     "nvidia-system-extra": "docker-ce, nv-docker-options",
     "nv-persistence-mode": "", "nv-docker-options": "", "nvidia-peermem-loader": "",
     "nvidia-spark-ota-check": "", "dgx-oobe": "", "dgx-dashboard": "", "nvsm": "",
     "nvidia-system-mlnx-drivers": "", "nvidia-system-station": "",
 }  # fmt: skip
-OTA = ("26.03.1", "26.04.1", "26.09.2")  # of dgx-spark-ota-update-meta
-# What a DGX OS host has installed when it comes from the factory.
-PREINSTALLED = (
-    "linux-nvidia-hwe-24.04=6.17.0-1032.32",
-    f"linux-modules-nvidia-580-open-nvidia-hwe-24.04={versions.KERNELS[0].modules}",
-    "nvidia-system-core", "nvidia-system-utils", "nvidia-system-extra",
-    "docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin", "docker-compose-plugin",
-    "nvidia-container-toolkit", "dgx-spark-ota-update-meta=26.04.1",
-)  # fmt: skip
+# Of dgx-spark-ota-update-meta -> what it brings.
+OTA = {"26.03.1": "", "26.04.1": "", "26.09.2": "nvidia-spark-grub-kho"}
 
 
 def repository(site: "Site", docker_debs: Path) -> None:
@@ -55,30 +49,32 @@ def packages(arch: str) -> list[Package]:
     found = [Package("nvidia-spark-grub-kho", "1.0-1", "all", "kho=off", {}, kho, script)]
     found += [Package(name, "26.04-1", "all", "DGX metapackage", {"Depends": depends})
               for name, depends in DEPENDS.items()]  # fmt: skip
-    found += [Package("dgx-spark-ota-update-meta", ota, "all", "OTA level") for ota in OTA]
+    found += [Package("dgx-spark-ota-update-meta", ota, "all", "OTA level", {"Depends": needs})
+              for ota, needs in OTA.items()]  # fmt: skip
     return found + toolkit.packages(arch, [versions.TOOLKIT_DGX])
 
 
 def bundle(site: "Site") -> bytes:
     """dgx-repo-files.tgz, to be unpacked over /: with the /baseos/8/ that leads nowhere."""
-    broken = f"https://{HOST}/baseos/8/ubuntu/{versions.DISTRIBUTION}/{FOLDER[site.arch]}/"
-    files = {
-        "etc/apt/sources.list.d/dgx.sources": source(broken, site.arch).encode(),
-        "etc/apt/preferences.d/nvidia-dgx": PREFERENCES.encode(),
-        KEYRING.lstrip("/"): site.keys.binary("dgx").read_bytes(),
-    }
+    files = definition(site.arch, site.keys, "baseos/8")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in files.items():
-            entry = tarfile.TarInfo(name)
+            entry = tarfile.TarInfo(name.lstrip("/"))
             entry.size, entry.mtime = len(content), int(EPOCH)
             tar.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
 
 
-def source(address: str, arch: str) -> str:
-    """A deb822 source of the DGX repository at ``address``."""
-    return (
+def definition(arch: str, keys: Keys, top: str = "baseos") -> dict[str, bytes]:
+    """The files that define the repository on a host: path -> content."""
+    address = f"https://{HOST}/{top}/ubuntu/{versions.DISTRIBUTION}/{FOLDER[arch]}/"
+    source = (
         f"Types: deb\nURIs: {address}\nSuites: {versions.DISTRIBUTION}\n"
         f"Components: common dgx\nArchitectures: {arch}\nSigned-By: {KEYRING}\n"
     )
+    return {
+        "/etc/apt/sources.list.d/dgx.sources": source.encode(),
+        "/etc/apt/preferences.d/nvidia-dgx": PREFERENCES.encode(),
+        KEYRING: keys.binary("dgx").read_bytes(),
+    }
