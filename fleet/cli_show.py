@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fleet import footprint, group_data, models, modes, render, serving, show, tables
+from fleet import footprint, group_data, known_models, models, modes, render, serving, show, tables
 from fleet.fit import Fit
 from fleet.problems import SettingsError
 from fleet.serving import Serving
@@ -86,7 +86,7 @@ def _show(options: argparse.Namespace) -> int:
         data["vllm_model"] = options.model
     chosen = _serving(data)
     files = render.release(chosen).files
-    result = footprint.memory(chosen) if chosen.model.files else None
+    result = footprint.memory(chosen)
     if options.json:
         print(json.dumps(_as_json(chosen, files, result), indent=1, ensure_ascii=False))
     else:
@@ -138,7 +138,8 @@ def _print_fit(result: Fit) -> None:
 
 def _fit(options: argparse.Namespace) -> int:
     data = {**_data(options), "vllm_model": options.model}
-    models.load(options.model, place="command line")
+    if not known_models.known(options.model):
+        models.load(options.model, place="command line")
     wanted = [options.mode] if options.mode else modes.names()
     rows = [(name, *_verdict({**data, "vllm_mode": name})) for name in wanted]
     if options.json:
@@ -151,7 +152,7 @@ def _fit(options: argparse.Namespace) -> int:
 def _verdict(data: dict[str, object]) -> tuple[Fit | None, str]:
     """The arithmetic, or why the mode does not take the model at all."""
     try:
-        return footprint.memory(serving.load(data, _where)), ""
+        return footprint.memory(_serving(data)), ""
     except SettingsError as error:
         return None, error.problems[0].removeprefix("command line: ")
 

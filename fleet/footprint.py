@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fleet import known_models
 from fleet.case import facts
 from fleet.fit import Fit, fit
 from fleet.memory import GIB, Subject, plan
@@ -16,26 +17,45 @@ _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 def weights(lock: ModelLock) -> int:
     """Bytes of the files that hold weights; of several formats the one vLLM takes."""
+    # Copies in another layout lie in folders, or beside the shards as consolidated*.safetensors.
+    top = [file for file in lock.files if "/" not in file.path]
+    own = [file for file in top if not file.path.startswith("consolidated")] or top
     sizes = (
-        sum(file.size for file in lock.files if file.path.endswith(suffix)) for suffix in _WEIGHTS
+        sum(file.size for file in files if file.path.endswith(suffix))
+        for suffix in _WEIGHTS
+        for files in (own, top, lock.files)
     )
     return next((size for size in sizes if size), 0)
 
 
-def memory(serving: Serving) -> Fit:
-    """The memory arithmetic of the release."""
+def memory(serving: Serving) -> Fit | None:
+    """The memory arithmetic of what is served; None where the size of the weights is not known."""
+    subject = _subject(serving)
+    if subject is None:
+        return None
     config = serve_config(serving)
     wanted = plan(config, config.get("speculative-config"))
-    return fit(_subject(serving), replace(wanted, floor=round(serving.memory_floor_gib * GIB)))
+    return fit(subject, replace(wanted, floor=round(serving.memory_floor_gib * GIB)))
 
 
-def _subject(serving: Serving) -> Subject:
+def _subject(serving: Serving) -> Subject | None:
+    size, source = _weights(serving.model)
     draft = serving.speculation.draft if serving.speculation else None
+    if not size:
+        return None
     return Subject(
         repo=serving.model.repo,
-        weights=weights(serving.model),
+        weights=size,
         config=facts(serving.model),
-        source=f"its lock, commit {serving.model.revision[:12]}",
+        source=source,
         draft_weights=weights(draft) if draft else 0,
         draft=facts(draft) if draft else None,
     )
+
+
+def _weights(lock: ModelLock) -> tuple[int, str]:
+    """Bytes of weights and who says so; 0 where nobody does."""
+    if lock.files:
+        return weights(lock), f"its lock, commit {lock.revision[:12]}"
+    found = known_models.known(lock.repo)
+    return (found.weights, found.source) if found else (0, "")

@@ -56,7 +56,7 @@ def load(
         raise SettingsError(*problems)
     settings = Settings(host=host, **dict(flat), **parts)
     result = footprint.memory(settings)
-    if result.verdict == "refused":
+    if result and result.verdict == "refused":
         remedy = f"; what fits: {', '.join(result.remedies)}" if result.remedies else ""
         raise SettingsError(f"{where('vllm_model')}: vllm_model: {result.problem}{remedy}")
     return settings

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from fleet import known_models
 from fleet.fit import Fit
 from fleet.memory import gib
 from fleet.models import ModelLock
@@ -17,8 +18,10 @@ COMMIT = "COMMIT"  # stands for the commit of a model that is not locked
 
 
 def unlocked(repo: str) -> ModelLock:
-    """A stand-in for the lock of a model that has none: nothing is known, nothing is invented."""
-    return ModelLock.model_construct(repo=repo, revision=COMMIT, files=(), config={})
+    """A stand-in for the lock of a model that has none: what is not known is not invented."""
+    facts = known_models.known(repo)
+    config = facts.config if facts else {}
+    return ModelLock.model_construct(repo=repo, revision=COMMIT, files=(), config=config)
 
 
 def command_line(serving: Serving) -> str:
@@ -41,7 +44,10 @@ def _words(value: object) -> list[str]:
 def arithmetic(result: Fit) -> list[tuple[str, str]]:
     """Rows of a table: what takes how much, and what comes of it."""
     rows = [(part, f"{gib(size)} GiB") for part, size in result.parts.items() if size]
-    rows.append(("KV cache", f"{gib(result.cache)} GiB"))
+    left = (
+        f"{gib(result.cache)} GiB" if result.cache > 0 else f"{gib(-result.cache)} GiB too little"
+    )
+    rows.append(("KV cache", left))
     if result.layout:
         rows.append(("KV cache, one token", f"{result.layout.token_bytes / 1024:.1f} KiB"))
         rows.append((f"sequences of {result.context} tokens", f"{result.concurrent:.1f} at once"))

@@ -67,6 +67,18 @@ def test_show_invents_nothing_for_a_model_that_is_not_locked(
     assert out.endswith(f"unknown: {model} has no lock; make one with: fleet lock {model}\n")
 
 
+def test_deepseek_v3_on_one_host_is_refused_with_the_hosts_it_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    argv = ("show", "deepseek", "--model", "deepseek-ai/DeepSeek-V3")
+    code, out, _ = run(capsys, *argv)
+    assert code == 1
+    assert "too little" in out
+    assert "refused: deepseek-ai/DeepSeek-V3: weights take 624.9 GiB on each of 1 host" in out
+    needed = json.loads(run(capsys, *argv, "--json")[1])["memory"]["hosts_needed"]
+    assert 6 < needed <= 8
+
+
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fleet import models, speculators
+from fleet import known_models, models, speculators
 from fleet.problems import SettingsError
 from tests.fleet.examples import COMMIT, DENSE, SHA, lock
 
@@ -122,3 +122,11 @@ def test_a_mistake_in_the_speculators_is_told(tmp_path: Path) -> None:
 
 def test_sha_and_commit_of_the_examples_are_what_a_lock_wants() -> None:
     assert (len(COMMIT), len(SHA)) == (40, 64)
+
+
+def test_what_is_known_of_a_model_names_its_source_and_is_no_lock() -> None:
+    found = known_models.known("deepseek-ai/DeepSeek-V3")
+    assert found
+    assert found.source
+    assert not models.is_locked("deepseek-ai/DeepSeek-V3")
+    assert known_models.known("org/unheard-of") is None
