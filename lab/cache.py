@@ -79,8 +79,8 @@ def make(ready: Path, build: Callable[[Path], None]) -> None:
 def remove_unused(shelf: Path) -> None:
     """Drop versions that nobody has asked for in days and no running lab has mounted."""
     mounts = Path("/proc/self/mounts").read_text()
-    for old in shelf.iterdir():
+    for old in [path for path in shelf.iterdir() if path.is_dir()]:
         unused = time.time() - old.stat().st_mtime > UNUSED_DAYS * 86400
-        if old.is_dir() and unused and str(old) not in mounts:
+        if unused and str(old) not in mounts:
             shutil.rmtree(old)
             old.with_name(f"{old.name}.lock").unlink(missing_ok=True)
