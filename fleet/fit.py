@@ -141,12 +141,24 @@ def _smaller_numbers(subject: Subject, wanted: Plan) -> list[str]:
 
 
 def _spread(subject: Subject, wanted: Plan) -> Plan | None:
-    """The plan with the fewest hosts that holds the model and one sequence, up to 64 hosts."""
+    """The plan with the fewest hosts that holds the model and one sequence, up to 64 hosts.
+
+    The memory fraction stays: hosts that just hold the weights at 0.90 are no remedy.
+    """
     for hosts in range(wanted.hosts + 1, MOST_HOSTS + 1):
         tensor, pipeline = split(subject.config, hosts)
-        if found := _with_memory(subject, replace(wanted, tensor=tensor, pipeline=pipeline)):
-            return found
+        candidate = replace(_bearable(wanted), tensor=tensor, pipeline=pipeline)
+        if _holds(subject, candidate):
+            return candidate
     return None
+
+
+def _bearable(wanted: Plan) -> Plan:
+    """``wanted`` with a fraction that leaves the floor free."""
+    if wanted.fraction is None:
+        return wanted
+    spare = (wanted.available - wanted.floor - OUTSIDE_GIB * GIB) / wanted.gpu
+    return replace(wanted, fraction=min(wanted.fraction, int(spare * 100) / 100))
 
 
 def _said(spread: Plan, wanted: Plan) -> str:

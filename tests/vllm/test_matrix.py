@@ -28,8 +28,8 @@ CERTAIN = {  # of the modes with a purpose of their own: the kinds they are for
     "nvfp4": [one.kind for one in STAND_INS if "NVFP4" in one.kind],
     "speculative": ["EAGLE-3 pair", "hybrid MoE with MTP"],
     "long-context": [one.kind for one in STAND_INS],
-    "standard": [one.kind for one in STAND_INS if one.kind != "MLA MoE"],
-    "ultimate": [one.kind for one in STAND_INS if one.kind != "MLA MoE"],
+    "standard": [one.kind for one in STAND_INS],
+    "ultimate": [one.kind for one in STAND_INS],
 }
 
 
