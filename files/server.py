@@ -40,10 +40,10 @@ class Server:
     def __init__(self, release: Release, stop: threading.Event) -> None:
         self.release = release
         self.stop = stop
-        self.begun = time.monotonic()
         self.ready_at: float | None = None
         status("starting the container", extend_s=UP_S)
         self.item = container.up(release)
+        self.begun = time.monotonic()
         self.log = ServerLog(self.item.id)
 
     def target(self, timeout_s: float, max_tokens: int = 16) -> completion.Target:

@@ -30,6 +30,7 @@ CATCHER = """
 import json, os, signal, sys, time
 unit = "/sys/fs/cgroup/system.slice/vllm-fleet-activate.service/cgroup.procs"
 record, bound = "/run/vllm-fleet/activation.json", time.monotonic() + 60
+open("/run/catcher", "w").close()
 while time.monotonic() < bound:
     try:
         if json.load(open(record))["phase"] != sys.argv[1]:
@@ -150,7 +151,10 @@ class ServingHost:
         """Begin an activation and stop it, frozen, in ``phase``."""
         self.lab.write(self.name, "/opt/catcher.py", CATCHER)
         self.run("systemctl stop catcher; systemctl reset-failed catcher", check=False)
-        self.run(f"systemd-run -q --unit=catcher python3 /opt/catcher.py {phase}")
+        self.run(
+            f"rm -f /run/catcher; systemd-run -q --unit=catcher python3 /opt/catcher.py {phase}; "
+            "for i in $(seq 100); do test -e /run/catcher && break; sleep 0.1; done"
+        )
         done = self.activate(release)
         assert done.returncode == 0, done.stderr
         deadline = time.monotonic() + 40
