@@ -1,10 +1,11 @@
 """The whole runbook: a bare or half-done host ends serving the chosen mode, proved.
 
-    pyinfra inventory.py deploy.py            shows what would change, then asks
-    pyinfra inventory.py deploy.py --dry      shows it and stops
+pyinfra inventory.py deploy.py            shows what would change, then asks
+pyinfra inventory.py deploy.py --dry      shows it and stops
 """
 
 from deploys import (
+    arguments,
     base,
     cache,
     docker,
@@ -27,6 +28,8 @@ docker.run(settings=settings)
 toolkit.run(settings=settings)  # its CDI devices need the driver; Docker has to know its runtime
 cache.run(settings=settings)
 image.run(settings=settings)
+arguments.run(settings=settings)  # before a long download
+toolkit.prove(settings=settings)
 model.run(settings=settings)  # downloads with the image's own huggingface_hub
 serve.run(settings=settings)
 verify.run(settings=settings)

@@ -1,15 +1,16 @@
 """Change what the fleet serves; cannot reach driver or Docker.
 
-    pyinfra inventory.py switch.py --data vllm_mode=nvfp4
+pyinfra inventory.py switch.py --data vllm_mode=nvfp4
 """
 
-from deploys import cache, host_settings, image, model, preflight, serve, verify
+from deploys import arguments, cache, host_settings, image, model, preflight, serve, verify
 
 settings = host_settings()
 
 preflight.run(settings=settings)
 cache.run(settings=settings)
 image.run(settings=settings)
+arguments.run(settings=settings)
 model.run(settings=settings)
 serve.run(settings=settings)
 verify.run(settings=settings)

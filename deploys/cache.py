@@ -14,7 +14,17 @@ from deploys.operations import Directory, File, tree
 from fleet.settings import Settings
 
 # These travel on stdin and are never installed.
-BY_STDIN = {"snapshot", "write_files", "job", "check_arguments", "trust_key", "status", "remove"}
+BY_STDIN = {
+    "check_arguments",
+    "check_repository",
+    "install_packages",
+    "job",
+    "remove",
+    "snapshot",
+    "status",
+    "trust_key",
+    "write_files",
+}
 
 
 @functools.cache

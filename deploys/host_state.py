@@ -80,10 +80,21 @@ def forget() -> None:
 
 
 def _request(settings: Settings) -> dict[str, object]:
-    from deploys import base, cache, docker, driver, image, model, preflight, serve, toolkit
+    from deploys import (
+        arguments,
+        base,
+        cache,
+        docker,
+        driver,
+        image,
+        model,
+        preflight,
+        serve,
+        toolkit,
+    )
 
     watch = Watch()
-    for step in (preflight, base, driver, toolkit, docker, cache, image, serve):
+    for step in (preflight, base, driver, toolkit, docker, cache, image, arguments, serve):
         watch |= step.watch(settings)
     return {
         **{f.name: list(getattr(watch, f.name)) for f in fields(watch)},

@@ -48,14 +48,19 @@ class Directory:
     owner: str = "root:root"
 
 
+def tell(host: Host, line: str) -> bool:
+    """Say what is wrong on a host; False, as a command's status."""
+    host.log_styled(line, fg="red", log_func=logger.error)
+    return False
+
+
 def refuse(line: str) -> FunctionCommand:
     """A command that fails this host with one line."""
 
-    def tell(state: State, host: Host) -> bool:
-        host.log_styled(line, fg="red", log_func=logger.error)
-        return False
+    def fail(state: State, host: Host) -> bool:
+        return tell(host, line)
 
-    return FunctionCommand(tell, (), {})
+    return FunctionCommand(fail, (), {})
 
 
 def differing(snapshot: Snapshot, files: Mapping[str, File]) -> dict[str, File]:
