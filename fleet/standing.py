@@ -70,6 +70,7 @@ def standing(
         *_differences(snapshot, wanted),
         *_containers(snapshot),
         *wrong,
+        *_unreadable(told),
         *_platform(settings, snapshot),
         *_unfinished(told.get("activation")),
     ]
@@ -144,6 +145,12 @@ def _platform(settings: Settings, snapshot: Snapshot) -> list[str]:
         for finding in (*kernel(settings, snapshot), *driver(settings, snapshot))
         if finding.level != "ready"
     ]
+
+
+def _unreadable(told: Mapping[str, Any]) -> list[str]:
+    """What is not known is never as declared; a missing answer is told with the completion."""
+    errors = told.get("errors") or {}
+    return [f"{n}: {why}" for n, why in errors.items() if n != "answer" or not told.get("release")]
 
 
 def _unfinished(activation: Mapping[str, Any] | None) -> list[str]:
