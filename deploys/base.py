@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pyinfra import host
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
@@ -11,7 +9,7 @@ from pyinfra.api.operation import operation
 
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, differing, refuse, tree, write_command
-from deploys.packages import present
+from deploys.packages import extra_ca, present
 from deploys.units import running
 from fleet import host_files
 from fleet.host_packages import installed
@@ -36,12 +34,6 @@ def watch(settings: Settings) -> Watch:
         units=UNITS,
         sysctls=tuple(host_files.sysctls(settings)),
     )
-
-
-def _extra_ca(settings: Settings) -> dict[str, str]:
-    if settings.extra_ca is None:
-        return {}
-    return {host_files.EXTRA_CA: Path(settings.extra_ca).expanduser().read_text()}
 
 
 def files(settings: Settings, snapshot: Snapshot) -> dict[str, File]:
@@ -74,10 +66,11 @@ def trusted(settings: Settings) -> Commands:
     """The extra authority is in the bundle that every program on the host reads."""
     now = current(settings)
     try:
-        wanted = {path: File(text) for path, text in _extra_ca(settings).items()}
+        text = extra_ca(settings)
     except OSError as error:
         yield refuse(f"extra_ca: found {settings.extra_ca}, unreadable ({error.strerror})")
         return
+    wanted = {host_files.EXTRA_CA: File(text)} if text else {}
     wrong = differing(now, wanted)
     bundle, found = now.files.get(CA_BUNDLE), now.files.get(host_files.EXTRA_CA)
     behind = found is None or bundle is None or bundle.mtime < found.mtime

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import layout
 from pyinfra import host
@@ -24,6 +25,37 @@ def repository_files(repository: Repository) -> tuple[str, ...]:
     return repository.source, repository.keyring
 
 
+def check_command(
+    settings: Settings,
+    repositories: Sequence[Repository],
+    packages: Mapping[str, str],
+    *,
+    store: bool,
+) -> StringCommand:
+    """Fails unless keys, signatures and pinned versions fit; ``store`` then keeps the keys."""
+    described = [
+        {
+            "key_url": repository.key_url,
+            "fingerprint": repository.fingerprint,
+            "keyring": repository.keyring,
+            "source": host_files.sources(settings, repository)[repository.source],
+        }
+        for repository in repositories
+    ]
+    request = {
+        "repositories": described,
+        "packages": dict(packages),
+        "extra_ca": extra_ca(settings),
+        "store": store,
+    }
+    return programs.command("check_repository", request)
+
+
+def extra_ca(settings: Settings) -> str | None:
+    """The text of the certificate that hosts trust as well."""
+    return Path(settings.extra_ca).expanduser().read_text() if settings.extra_ca else None
+
+
 @operation()
 def defined(settings: Settings, repository: Repository) -> Commands:
     """The vendor's repository, signed by the key whose fingerprint is pinned, and no other."""
@@ -36,12 +68,7 @@ def defined(settings: Settings, repository: Repository) -> Commands:
         return
     forget()
     if not trusted:
-        request = {
-            "url": repository.key_url,
-            "fingerprint": repository.fingerprint,
-            "path": repository.keyring,
-        }
-        yield programs.command("trust_key", request)
+        yield check_command(settings, [repository], {}, store=True)
     if wrong:
         yield write_command(wrong)
 

@@ -9,9 +9,11 @@ from pyinfra.api.operation import operation
 from deploys import engine
 from deploys.host_state import Watch, current
 from deploys.operations import Commands, refuse
+from deploys.packages import check_command
 from deploys.report import RUN
-from fleet import preflight
+from fleet import host_files, host_packages, preflight
 from fleet.preflight import Finding
+from fleet.preflight_machine import platform
 from fleet.preflight_packages import SNAP_DOCKER, VENDOR_HOSTS
 from fleet.preflight_room import DOCKER_DIR
 from fleet.settings import Settings
@@ -60,7 +62,29 @@ def alike(settings: Settings) -> Commands:
         yield refuse(_line(finding))
 
 
+@operation()
+def genuine(settings: Settings) -> Commands:
+    """The vendors' repositories that are not on the host yet are the pinned ones, and have what is
+    pinned. Tried in a temporary folder, so that a wrong one is refused before anything changes."""
+    now = current(settings)
+    wanted = {
+        host_files.cuda(settings): {},
+        host_files.docker(settings): host_packages.docker(settings),
+        host_files.container_toolkit(settings): host_packages.toolkit(settings),
+    }
+    new = {r: pins for r, pins in wanted.items() if r.keyring not in now.files}
+    if platform(now) != "ubuntu" or not new:
+        host.noop("they are known")
+        return
+    pins = {name: version for some in new.values() for name, version in some.items()}
+    try:
+        yield check_command(settings, list(new), pins, store=False)
+    except OSError as error:
+        yield refuse(f"extra_ca: found {settings.extra_ca}, unreadable ({error.strerror})")
+
+
 @deploy("Preflight")
 def run(*, settings: Settings) -> None:
     fit(name="Check the host", settings=settings)
     alike(name="Compare the hosts of each replica", settings=settings)
+    genuine(name="Try the vendors' repositories", settings=settings)

@@ -15,6 +15,7 @@ vllm_image = _state.images.get("vllm-cpu", "")
 host_arch = _state.arch
 memory_floor_gib = 0.25
 disk_reserve_gib = 1.0
+image_gib = 4.0
 
 # Stand-in repositories at the vendors' real addresses, signed by the lab's own keys
 extra_ca = _state.ca or None
