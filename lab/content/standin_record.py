@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -99,9 +100,9 @@ def samples(text: str, name: str, kind: str) -> list[list[object]]:
 
 def main() -> None:
     """Print the table asked for, one row a line."""
-    tables = {"flags": flags, "environment": environment}
+    tables: dict[str, Callable[[], Sequence[object]]] = {"flags": flags, "environment": environment}
     kind = (sys.argv[1:] or [""])[0]
-    rows = tables[kind]() if kind in tables else families(sys.stdin.read())  # type: ignore[operator]
+    rows: Sequence[object] = tables[kind]() if kind in tables else families(sys.stdin.read())
     print("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]")
 
 

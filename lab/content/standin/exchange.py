@@ -44,7 +44,8 @@ class Exchange(BaseHTTPRequestHandler):
         try:
             if not select.select([self.connection], [], [], 0)[0]:
                 return False
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
+            peek: bytes = self.connection.recv(1, socket.MSG_PEEK)
+            return not peek
         except (ConnectionError, ValueError):
             return True
 
