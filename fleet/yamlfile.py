@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -78,7 +79,19 @@ def read(path: Path, place: str) -> object:
 
 
 def load(kind: type[_M], path: Path, place: str) -> _M:
-    """The file ``path`` as a ``kind``; SettingsError has a line for each mistake in it."""
+    """The file ``path`` as a ``kind``; SettingsError has a line for each mistake in it.
+
+    Read once as long as it does not change: every host of a fleet asks for the same few files.
+    """
+    try:
+        now = path.stat()
+    except OSError:
+        return validate(kind, read(path, place), place)
+    return cast(_M, _load(kind, path, place, (now.st_ino, now.st_mtime_ns, now.st_size)))
+
+
+@lru_cache(maxsize=256)
+def _load(kind: type[BaseModel], path: Path, place: str, version: tuple[int, ...]) -> BaseModel:
     return validate(kind, read(path, place), place)
 
 
