@@ -10,6 +10,7 @@ from deploys import (
     cache,
     docker,
     driver,
+    firewall,
     host_settings,
     image,
     model,
@@ -25,6 +26,7 @@ preflight.run(settings=settings)
 base.run(settings=settings)
 driver.run(settings=settings)  # may reboot: before anything that serves is touched
 docker.run(settings=settings)
+firewall.run(settings=settings)  # before anything listens
 toolkit.run(settings=settings)  # its CDI devices need the driver; Docker has to know its runtime
 cache.run(settings=settings)
 image.run(settings=settings)

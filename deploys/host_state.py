@@ -86,6 +86,7 @@ def _request(settings: Settings) -> dict[str, object]:
         cache,
         docker,
         driver,
+        firewall,
         image,
         model,
         preflight,
@@ -94,7 +95,10 @@ def _request(settings: Settings) -> dict[str, object]:
     )
 
     watch = Watch()
-    for step in (preflight, base, driver, toolkit, docker, cache, image, arguments, serve):
+    for step in (
+        *(preflight, base, driver, docker, firewall, toolkit),
+        *(cache, image, arguments, serve),
+    ):
         watch |= step.watch(settings)
     return {
         **{f.name: list(getattr(watch, f.name)) for f in fields(watch)},

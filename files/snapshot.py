@@ -476,6 +476,17 @@ def owner(inode: str) -> dict[str, Any]:
     return {"pid": None, "cmd": None, "cgroup": None}
 
 
+def firewall(listing: subprocess.Popen[str] | None) -> str | None:
+    """The comment of our own nftables table, which tells its rules apart; null when not loaded."""
+    found = re.search(r'^\s*comment "(\w+)"', finish(listing)[1], re.MULTILINE) if listing else None
+    return found[1] if found else None
+
+
+def ufw() -> bool:
+    """Ubuntu's own firewall is switched on."""
+    return assignments(text_or_none("/etc/ufw/ufw.conf") or "").get("ENABLED") == "yes"
+
+
 def disk(path: str) -> dict[str, Any]:
     """Bytes on the file system that holds `path`, or will hold it once it is made."""
     there = next(str(p) for p in (Path(path), *Path(path).parents) if p.exists())
@@ -551,6 +562,7 @@ def main(request: dict[str, Any]) -> None:
         "modinfo": ["modinfo", "nvidia"],
         "uname": ["uname", "-r"],
         "dpkg": ["dpkg", "--print-architecture"],
+        "nft": ["nft", "list", "table", "inet", "vllm_fleet"],
     }
     asked = {name: start(*argv) for name, argv in commands.items()}
     groups: dict[str, Callable[[], Any]] = {
@@ -562,6 +574,8 @@ def main(request: dict[str, Any]) -> None:
         "models": lambda: {m["repo"]: model(m) for m in request.get("models", ())},
         "listeners": lambda: listeners(request.get("ports", ())),
         "ssh_peers": ssh_peers,
+        "firewall": lambda: firewall(asked["nft"]),
+        "ufw": ufw,
         "docker": lambda: docker(errors),
         "units": lambda: units(names, asked["show"]),
         "driver": lambda: driver(asked["modinfo"], asked["smi"]),

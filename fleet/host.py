@@ -201,13 +201,22 @@ class NetworkSettings(Strict):
         description="Manage an nftables table that closes the API port to all but allowed_sources",
     )
     allowed_sources: Networks = Field(
-        default=(), description="Addresses and networks that may reach the API port"
+        default=(),
+        validate_default=True,
+        description="Networks that may reach the API port; the host itself always may",
     )
     replica: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9-]*$",
         description="Name of the cabled replica the host belongs to: such hosts must be alike",
     )
+
+    @field_validator("allowed_sources")
+    @classmethod
+    def _somebody(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("firewall") and not value:
+            raise ValueError("allowed: at least one network while firewall is on")
+        return value
 
 
 class HostSettings(DriverSettings, ContainerSettings, BaseSettings, NetworkSettings):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ JOURNALD = "/etc/systemd/journald.conf.d/50-vllm-fleet.conf"
 SYSCTLS = "/etc/sysctl.d/90-vllm-fleet.conf"
 EARLYOOM = f"{UNITS}/earlyoom.service.d/50-vllm-fleet.conf"
 WATCHDOG = "vllm-fleet-watchdog.service"
+FIREWALL = "vllm-fleet-firewall.service"
+FIREWALL_RULES = "/etc/vllm-fleet/firewall.nft"
 GPU_CLOCKS = "vllm-fleet-gpu-clocks.service"
 GRUB = "/etc/default/grub.d/90-vllm-fleet.cfg"
 EXTRA_CA = "/usr/local/share/ca-certificates/vllm-fleet.crt"
@@ -131,6 +135,30 @@ def earlyoom(settings: HostSettings) -> dict[str, str]:
 def watchdog() -> dict[str, str]:
     """Plain Ubuntu only: DGX OS answers the watchdog by itself."""
     return {f"{UNITS}/{WATCHDOG}": _render("watchdog.service")}
+
+
+def firewall(settings: HostSettings, port: int) -> dict[str, str]:
+    """Rules that close ``port`` to all but the allowed sources, and the unit that loads them."""
+    return {
+        FIREWALL_RULES: _rules(settings, port, firewall_digest(settings, port)),
+        f"{UNITS}/{FIREWALL}": _render("firewall.service", rules=FIREWALL_RULES),
+    }
+
+
+def firewall_digest(settings: HostSettings, port: int) -> str:
+    """The mark that the loaded table carries, so that a look at it tells which rules it holds."""
+    return hashlib.sha256(_rules(settings, port, "").encode()).hexdigest()[:12]
+
+
+def _rules(settings: HostSettings, port: int, digest: str) -> str:
+    networks = [ipaddress.ip_network(n) for n in settings.allowed_sources]
+    return _render(
+        "firewall.nft",
+        digest=digest,
+        port=port,
+        sources4=[str(n) for n in networks if n.version == 4],
+        sources6=[str(n) for n in networks if n.version == 6],
+    )
 
 
 def grub(kernel: str, parameters: tuple[str, ...]) -> dict[str, str]:

@@ -206,6 +206,8 @@ class Snapshot(Lenient):
     models: dict[str, Model] = {}
     listeners: list[Listener] = []
     ssh_peers: list[str] = []
+    firewall: str | None = None  # the mark of our loaded nftables table
+    ufw: bool | None = None
     disk: dict[str, Disk] = {}
     errors: dict[str, str] = {}
 
