@@ -59,20 +59,24 @@ def emulation(interpreter: Path) -> Iterator[None]:
 def enable(interpreter: Path, user: str) -> None:
     """Let the kernel run arm64 programs, until ``disable(user)``."""
     if not (BINFMT / "register").exists():
-        run("mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT)
+        run("mount", "-t", "binfmt_misc", PREFIX, BINFMT)
     if not (BINFMT / user).exists():
         line = f":{user}:M::{MAGIC}:{MASK}:{interpreter}:{FLAGS}"
         (BINFMT / "register").write_text(line)
 
 
 def disable(user: str) -> None:
-    """Take the entry back; with the last of ours and no other's, also the mount."""
+    """Take the entry back; with the last of ours also the mount, if it was ours."""
     if (BINFMT / user).exists():
         (BINFMT / user).write_text("-1")
-    if (BINFMT / "register").exists():
-        others = [entry.name for entry in BINFMT.iterdir()]
-        if set(others) == {"register", "status"}:
-            run("umount", BINFMT)
+    if mounted_by_us() and not any(BINFMT.glob(f"{PREFIX}-*")):
+        run("umount", BINFMT)
+
+
+def mounted_by_us() -> bool:
+    """Whether binfmt_misc was mounted by a lab, not by the machine itself."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return any(line.split()[:2] == [PREFIX, str(BINFMT)] for line in lines)
 
 
 def mixed(arm: Path, native: Path, out: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lab import cgroup, face, hosts, machine, network, overlay, roots, services
+from lab import arm64, cgroup, face, hosts, machine, network, overlay, roots, services
 from lab.cache import locked
 from lab.command import LabError
 from lab.paths import cache_dir, disk_dir
@@ -84,6 +84,8 @@ def build(want: State) -> State:
     with machine.shared():
         save(state)
         machine.tune()
+        if state.arch == "arm64":
+            arm64.enable(roots.emulator(), state.netns)
         network.create(state)
     hosts.make_key(state.ssh_key, f"lab-{state.name}")
     save_known_hosts(state)
@@ -165,6 +167,7 @@ def clear(state: State) -> None:
     overlay.unmount(state.disk)
     with machine.shared():
         network.remove(state.netns)
+        arm64.disable(state.netns)
         for directory in (state.disk, state.run):
             if directory.exists():
                 shutil.rmtree(directory)

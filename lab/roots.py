@@ -41,7 +41,7 @@ def debian(arch: Arch) -> Path:
 def mix() -> Path:
     """An arm64 root that this machine can boot (see lab.arm64); minutes, when it is not cached."""
     native = debian("amd64")
-    interpreter = arm64.qemu(SUITE, mirror())
+    interpreter = emulator()
     inputs = [SUITE, str(native), PACKAGES, arm64.NATIVE, 1]
 
     def build_mix(out: Path) -> None:
@@ -49,6 +49,11 @@ def mix() -> Path:
             arm64.mixed(debian("arm64"), native, out)
 
     return artefact(f"root-{SUITE}-mix", inputs, build_mix)
+
+
+def emulator() -> Path:
+    """What runs the arm64 programs."""
+    return arm64.qemu(SUITE, mirror())
 
 
 def build(arch: Arch, out: Path) -> None:

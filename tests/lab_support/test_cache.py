@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab import cache
 from lab.cache import UNUSED_DAYS, artefact, digest_of
 from lab.testing import REPO
 
@@ -20,7 +20,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write(text: str, built: list[str]) -> "cache.Callable[[Path], None]":
+def write(text: str, built: list[str]) -> Callable[[Path], None]:
     """A build that leaves a file and says that it ran."""
 
     def build(out: Path) -> None:
@@ -62,6 +62,7 @@ def test_a_failed_build_leaves_nothing_that_counts(own_cache: Path) -> None:
 
 BUILD = """
 import sys, time
+from collections.abc import Callable
 from pathlib import Path
 from lab.cache import artefact
 def build(out):
