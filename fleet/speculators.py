@@ -61,9 +61,7 @@ def choose(model: str, wish: str | None, folder: Path = models.MODELS) -> Specul
     return Speculator(method="eagle3", draft=wish, source="vllm_speculator")
 
 
-def lock(
-    speculator: Speculator, place: str, key: str, folder: Path = models.MODELS
-) -> Speculation:
+def lock(speculator: Speculator, place: str, key: str, folder: Path = models.MODELS) -> Speculation:
     """``speculator`` with its draft's lock; SettingsError names the command that makes one.
 
     ``place`` and ``key`` say who asked for the draft.
