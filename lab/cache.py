@@ -65,7 +65,7 @@ def locked(path: Path) -> Iterator[None]:
 def make(ready: Path, build: Callable[[Path], None]) -> None:
     """Build beside ``ready`` and rename: a directory of that name is always complete."""
     for leftover in ready.parent.glob(f"{ready.name}.part-*"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)  # what a killed build started may still write
     part = Path(tempfile.mkdtemp(prefix=f"{ready.name}.part-", dir=ready.parent))
     part.chmod(0o755)
     try:

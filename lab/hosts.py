@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lab import cgroup, overlay
@@ -14,6 +15,7 @@ from lab.state import CONTROL, SSH_USER, LabHost, State
 
 NSPAWN = Path("/run/systemd/nspawn")
 BOOT_S = 120.0
+LOGIN_S = 30.0
 REBOOT = 133  # nspawn's exit status when a host started with --keep-unit reboots
 DISKS = ("docker", "containerd")  # below /var/lib: image layers cannot lie on an overlay
 LOOP = 'for g in $1; do echo $$ > "$g"; done; shift; while "$@"; [ $? = {reboot} ]; do :; done'
@@ -159,9 +161,10 @@ def last_words(text: str) -> str:
 
 def answers(state: State, host: LabHost) -> bool:
     """Whether a login works now."""
-    with inside(state.netns):
-        done = subprocess.run([*ssh(state, host), "true"], capture_output=True, timeout=60)
-    return done.returncode == 0
+    with inside(state.netns), suppress(subprocess.TimeoutExpired):
+        words = [*ssh(state, host), "true"]
+        return subprocess.run(words, capture_output=True, timeout=LOGIN_S).returncode == 0
+    return False
 
 
 def ssh(state: State, host: LabHost) -> list[str]:

@@ -97,9 +97,17 @@ def load(name: str) -> State:
     """The state of lab ``name``, or LabError if it is not up."""
     file = run_dir(name) / "state.json"
     try:
-        data = json.loads(file.read_text())
+        return parse(file.read_text())
     except FileNotFoundError:
         raise LabError(f"lab {name}: not up; start it: python -m lab up --name {name}") from None
+    except (TypeError, KeyError, ValueError) as error:
+        remedy = f"python -m lab down --name {name}, then up"
+        raise LabError(f"{file}: not a state of this version ({error}); {remedy}") from None
+
+
+def parse(text: str) -> State:
+    """The state that ``save`` wrote; TypeError, KeyError or ValueError for anything else."""
+    data = json.loads(text)
     hosts = tuple(LabHost(**host) for host in data.pop("hosts"))
     layers, names = tuple(data.pop("layers")), tuple(data.pop("names"))
     return State(hosts=hosts, layers=layers, names=names, **data)

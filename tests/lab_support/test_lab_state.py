@@ -54,6 +54,17 @@ def test_a_lab_that_is_not_up_is_told_with_the_remedy() -> None:
         state.load("nolab")
 
 
+def test_a_state_of_another_version_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.paths.RUN", tmp_path)
+    (tmp_path / "mine").mkdir()
+    for text in ('{"hosts": [], "layers": [], "names": [], "colour": 1}', "{", "{}", "[]"):
+        (tmp_path / "mine/state.json").write_text(text)
+        with pytest.raises(LabError, match=r"not a state of this version .*python -m lab down"):
+            state.load("mine")
+
+
 def test_hosts_are_numbered_and_an_unknown_one_is_told() -> None:
     lab = wanted("mine", 3)
     assert [host.address for host in lab.hosts] == ["198.18.77.11", "198.18.77.12", "198.18.77.13"]
