@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab import overlay
 from lab.paths import cache_dir
 from lab.progress import step
 
@@ -65,7 +66,7 @@ def locked(path: Path) -> Iterator[None]:
 def make(ready: Path, build: Callable[[Path], None]) -> None:
     """Build beside ``ready`` and rename: a directory of that name is always complete."""
     for leftover in ready.parent.glob(f"{ready.name}.part-*"):
-        shutil.rmtree(leftover, ignore_errors=True)  # what a killed build started may still write
+        discard(leftover)
     part = Path(tempfile.mkdtemp(prefix=f"{ready.name}.part-", dir=ready.parent))
     part.chmod(0o755)
     try:
@@ -73,7 +74,13 @@ def make(ready: Path, build: Callable[[Path], None]) -> None:
         part.rename(ready)
     finally:
         if part.exists():
-            shutil.rmtree(part)
+            discard(part)
+
+
+def discard(part: Path) -> None:
+    """Remove an unfinished build. Builders mount /proc and /dev in it: never walk into those."""
+    overlay.unmount(part)
+    shutil.rmtree(part, ignore_errors=True)  # what a killed builder started may still write there
 
 
 def remove_unused(shelf: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import cache
 from lab.cache import UNUSED_DAYS, artefact, digest_of
 from lab.testing import REPO
 
@@ -64,6 +65,7 @@ BUILD = """
 import sys, time
 from collections.abc import Callable
 from pathlib import Path
+from lab import cache
 from lab.cache import artefact
 def build(out):
     (out / "half").write_text("")
@@ -122,3 +124,17 @@ def test_a_digest_follows_names_and_contents(tmp_path: Path) -> None:
     renamed = digest_of(folder)
     (folder / "b").write_text("2")
     assert len({first, renamed, digest_of(folder)}) == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_what_a_killed_builder_mounted_is_not_deleted(own_cache: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("")
+    part = own_cache / "thing" / f"{cache.key(1)}.part-killed"
+    (part / "dev").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", precious, part / "dev"], check=True)
+    built: list[str] = []
+    artefact("thing", 1, write("one", built))
+    assert (precious / "file").exists()
+    assert not part.exists()
