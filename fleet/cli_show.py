@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from fleet import footprint, group_data, known_models, models, modes, render, serving, show, tables
-from fleet.fit import Fit
+from fleet.fit import MOST_HOSTS, Fit
 from fleet.problems import SettingsError
 from fleet.serving import Serving
 
@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
     )
     fits.add_argument("model", metavar="ORG/MODEL")
     fits.add_argument("--mode", metavar="MODE", help="this mode only")
+    fits.add_argument("--hosts", type=int, help="hosts of one replica; default: the settings'")
     fits.set_defaults(run=_fit)
     for parser in (shown, fits):
         parser.add_argument(
@@ -140,8 +141,11 @@ def _fit(options: argparse.Namespace) -> int:
     data = {**_data(options), "vllm_model": options.model}
     if not known_models.known(options.model):
         models.load(options.model, place="command line")
+    hosts = options.hosts
+    if hosts is not None and not 1 <= hosts <= MOST_HOSTS:
+        raise SettingsError(f"--hosts: found {hosts}, allowed: 1 to {MOST_HOSTS}")
     wanted = [options.mode] if options.mode else modes.names()
-    rows = [(name, *_verdict({**data, "vllm_mode": name})) for name in wanted]
+    rows = [(name, *_verdict({**data, "vllm_mode": name}, hosts)) for name in wanted]
     if options.json:
         print(json.dumps([_fit_row(*row) for row in rows], indent=1))
     else:
@@ -149,10 +153,10 @@ def _fit(options: argparse.Namespace) -> int:
     return 0 if any(result and result.verdict == "fits" for _, result, _ in rows) else 1
 
 
-def _verdict(data: dict[str, object]) -> tuple[Fit | None, str]:
+def _verdict(data: dict[str, object], hosts: int | None) -> tuple[Fit | None, str]:
     """The arithmetic, or why the mode does not take the model at all."""
     try:
-        return footprint.memory(_serving(data)), ""
+        return footprint.memory(_serving(data), hosts), ""
     except SettingsError as error:
         return None, error.problems[0].removeprefix("command line: ")
 

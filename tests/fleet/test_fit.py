@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet import kv_cache
+from fleet import footprint, kv_cache
 from fleet.fit import fit, split
 from fleet.kv_cache import Demand
 from fleet.memory import GIB, Plan, Subject, graphs, plan
 from fleet.model_config import ModelConfig, read_config
+from fleet.models import LockedFile, ModelLock
 from fleet.problems import SettingsError
 
 
@@ -253,3 +254,21 @@ def test_a_longer_sequence_never_takes_less(facts: ModelConfig, wanted: Plan, to
     assert held <= tokens
     if held:
         assert (layout.blocks(held) + 1) * layout.block_bytes <= 1 << 33
+
+
+def locked(**sizes: int) -> ModelLock:
+    files = [
+        LockedFile(path=name.replace("__", "/").replace("_", "."), size=size, sha256="a" * 64)
+        for name, size in sizes.items()
+    ]
+    return ModelLock(repo="org/name", revision="b" * 40, files=tuple(files))
+
+
+def test_weights_are_counted_once() -> None:
+    """Repositories keep the same weights in several layouts."""
+    shards = locked(model1_safetensors=5, model2_safetensors=6, consolidated_safetensors=11)
+    assert footprint.weights(shards) == 11
+    assert footprint.weights(locked(consolidated_safetensors=11)) == 11
+    assert footprint.weights(locked(model_safetensors=7, original__x_pth=7, m_bin=7)) == 7
+    assert footprint.weights(locked(pytorch_bin=9, config_json=1)) == 9
+    assert footprint.weights(locked(sub__model_safetensors=3)) == 3
