@@ -21,6 +21,7 @@ from lab.supply.ca import NAMES, Ca, ca
 from lab.supply.docker import repacked
 from lab.supply.keys import Keys, keys
 from lab.supply.pool import pool
+from lab.supply.repository import Site
 
 START_SECONDS = 15
 # What decides the web root's content; the gate and its servers do not.
@@ -52,7 +53,7 @@ def prepare(arch: str) -> Supply:
     inputs = [arch, sources_of, str(packages), str(docker_debs), str(signing.place)]
 
     def build(out: Path) -> None:
-        www.make(www.Site(out, arch, signing), packages, docker_debs)
+        www.make(Site(out, arch, signing), packages, docker_debs)
 
     return Supply(
         arch=arch,

@@ -3,15 +3,11 @@
 import io
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lab.supply import toolkit, versions
 from lab.supply.deb import EPOCH, Package, build, link_all, text
 from lab.supply.keys import Keys
-from lab.supply.repository import Identity, packages_of, suite
-
-if TYPE_CHECKING:
-    from lab.supply.www import Site
+from lab.supply.repository import Identity, Site, packages_of, suite
 
 FOLDER = {"amd64": "x86_64", "arm64": "arm64"}
 KEYRING = "/usr/share/keyrings/dgx-keyring.gpg"
@@ -29,7 +25,7 @@ DEPENDS = {
 OTA = {"26.03.1": "", "26.04.1": "", "26.09.2": "nvidia-spark-grub-kho"}
 
 
-def repository(site: "Site", docker_debs: Path) -> None:
+def repository(site: Site, docker_debs: Path) -> None:
     """https://repo.download.nvidia.com/baseos/ubuntu/noble/<arch>: dists/noble and the bundle."""
     base = site.at(f"{HOST}/baseos/ubuntu/{versions.DISTRIBUTION}/{FOLDER[site.arch]}")
     pool = base / "pool/common"
@@ -54,7 +50,7 @@ def packages(arch: str) -> list[Package]:
     return found + toolkit.packages(arch, [versions.TOOLKIT_DGX])
 
 
-def bundle(site: "Site") -> bytes:
+def bundle(site: Site) -> bytes:
     """dgx-repo-files.tgz, to be unpacked over /: with the /baseos/8/ that leads nowhere."""
     files = definition(site.arch, site.keys, "baseos/8")
     packed = io.BytesIO()

@@ -15,6 +15,21 @@ DATE = "Thu, 28 May 2026 20:26:40 +0000"
 
 
 @dataclass(frozen=True)
+class Site:
+    """A web root under construction."""
+
+    out: Path
+    arch: str
+    keys: Keys
+
+    def at(self, address: str) -> Path:
+        """The directory that https://``address`` shows."""
+        folder = self.out / address
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+@dataclass(frozen=True)
 class Identity:
     """What a Release file says of its repository, and who signs it."""
 

@@ -1,12 +1,10 @@
 """Puts the web root together: <host name>/<path> exactly as the vendors lay it out."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from lab.supply import dgx, driver, kernel, toolkit, versions
 from lab.supply.deb import File, Package, build, link_all, text
-from lab.supply.keys import Keys
-from lab.supply.repository import Identity, flat, packages_of, suite
+from lab.supply.repository import Identity, Site, flat, packages_of, suite
 
 CUDA_FOLDER = {"amd64": "x86_64", "arm64": "sbsa"}
 NOBLE = versions.DISTRIBUTION
@@ -21,21 +19,6 @@ PIN_600 = "".join(
         ("*", "release l=NVIDIA CUDA", 600),
     )
 )
-
-
-@dataclass(frozen=True)
-class Site:
-    """A web root under construction."""
-
-    out: Path
-    arch: str
-    keys: Keys
-
-    def at(self, address: str) -> Path:
-        """The directory that https://``address`` shows."""
-        folder = self.out / address
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
 
 
 def release_folders(arch: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from lab.supply import www
 from lab.supply.keys import Keys, keys
+from lab.supply.repository import Site
 
 STATUS = "Package: python3\nStatus: install ok installed\nVersion: 3.13\nArchitecture: amd64\n\n"
 
@@ -52,7 +53,7 @@ def shared_web(tmp_path_factory: pytest.TempPathFactory, signing: Keys) -> Path:
     for folder in ("universe", "stable", "dgx"):
         (pool / folder).mkdir()
     (pool / "Packages").write_text("")
-    www.make(www.Site(out, "amd64", signing), pool, pool)
+    www.make(Site(out, "amd64", signing), pool, pool)
     return out
 
 

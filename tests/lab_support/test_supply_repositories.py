@@ -1,5 +1,6 @@
 """The stand-in repositories are repositories to a real apt, and real installations' traps hold."""
 
+import runpy
 import subprocess
 import tarfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from lab.supply.elf import shared_object
 from lab.supply.keys import Keys
 from tests.lab_support.conftest import Apt
 
+ROOT = Path(__file__).parents[2]
 CUDA = (
     "deb {options} {web}/developer.download.nvidia.com/compute/cuda/repos/ubuntu2404/x86_64/ /",
     "nvidia",
@@ -144,3 +146,17 @@ def test_ldconfig_links_the_stand_in_library(tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.580.159.03").write_bytes(content)
     subprocess.run(["ldconfig", "-n", tmp_path], check=True)
     assert (tmp_path / "libnvidia-ml.so.1").readlink().name == "libnvidia-ml.so.580.159.03"
+
+
+def test_the_products_pins_are_what_the_lab_has() -> None:
+    pins = runpy.run_path(str(ROOT / "group_data/all.py"))
+    kernel = versions.KERNELS[0]
+    assert (pins["kernel_version"], pins["kernel_modules_version"], pins["driver_version"]) == (
+        kernel.version,
+        kernel.modules,
+        kernel.driver,
+    )
+    assert pins["toolkit_version"] in versions.TOOLKITS
+    docker = (pins["docker_version"], pins["containerd_version"], pins["compose_version"])
+    pinned = versions.DOCKER
+    assert docker == (pinned.engine, pinned.containerd, pinned.compose)
