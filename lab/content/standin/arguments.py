@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         if kind == "bool":
             made.add_argument(*names, action=argparse.BooleanOptionalAction, default=None)
         elif kind == "flag":
-            made.add_argument(*names, action="store_true")
+            made.add_argument(*names, action="store_true", default=None)
         else:
             options: dict[str, Any] = {"nargs": nargs} if nargs else {}
             made.add_argument(*names, type=KINDS[kind], choices=choices, **options)
@@ -114,7 +114,7 @@ def parse(argv: list[str]) -> dict[str, Any]:
         argv = tag + dashed(config_arguments(read_config(path), made)) + rest[len(tag) :]
     found = vars(made.parse_args(argv))
     found["model"] = found["model_tag"] or found["model"]
-    given = {key: value for key, value in found.items() if value not in (None, False)}
+    given = {key: value for key, value in found.items() if value is not None}
     return {key.replace("_", "-"): value for key, value in (STATED_DEFAULTS | given).items()}
 
 
