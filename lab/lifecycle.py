@@ -70,7 +70,7 @@ def existing(want: State) -> State | None:
 def build(want: State) -> State:
     """From nothing to hosts that answer."""
     root = roots.root(want.arch)
-    supplied = services.prepare(want)
+    supplied, offered = services.prepare(want)
     layers = [write_layer(want, root, supplied), root]
     if want.platform == "dgx":
         layers.insert(0, dgx_layer(root, supplied))
@@ -80,6 +80,7 @@ def build(want: State) -> State:
         names=supplied.names,
         fingerprints=dict(supplied.fingerprints),
         ca=str(supplied.ca.certificate),
+        images=dict(offered.images),
     )
     with machine.shared():
         save(state)
@@ -89,7 +90,7 @@ def build(want: State) -> State:
         network.create(state)
     hosts.make_key(state.ssh_key, f"lab-{state.name}")
     save_known_hosts(state)
-    services.start(state, supplied)
+    services.start(state, supplied, offered)
     with step(f"booting {len(state.hosts)} hosts"):
         each(state, lambda host: boot(state, host))
     return save(replace(state, ready=True))

@@ -3,31 +3,37 @@
 import shutil
 from pathlib import Path
 
-from lab import cgroup, supply
+from lab import cgroup, content, supply
 from lab.command import run
+from lab.content import Content
+from lab.progress import step
 from lab.state import State
 from lab.supply import Supply
 
 GROUP = "control"  # the cgroup of the control side's servers
 
 
-def prepare(state: State) -> Supply:
+def prepare(state: State) -> tuple[Supply, Content]:
     """Build what the servers serve, as far as the cache lacks it."""
-    return supply.prepare(state.arch)
+    with step("packages and repositories"):
+        supplied = supply.prepare(state.arch)
+    with step("images and models"):
+        return supplied, content.prepare(state.arch)
 
 
-def start(state: State, supplied: Supply) -> None:
+def start(state: State, supplied: Supply, offered: Content) -> None:
     """Start the servers; they end with their cgroup."""
     with cgroup.joined(state.name, GROUP):
         supply.start(state.run, state.netns, supplied)
+        content.start(state.run, state.netns, offered)
 
 
 def write(layer: Path, root: Path, supplied: Supply) -> None:
     """Into a host layer over ``root``: apt's sources, keys, and trust in the lab's CA."""
-    for path, content in supplied.root_files.items():
+    for path, text in supplied.root_files.items():
         target = layer / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        target.write_bytes(text)
     trust(layer, root, supplied.ca.certificate)
 
 
