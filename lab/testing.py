@@ -152,10 +152,10 @@ class Keeper:
         self.lab: Lab | None = None
 
     def bare(self, count: int, platform: Platform, arch: Arch) -> Lab:
-        """A lab of at least ``count`` bare hosts."""
+        """A lab of exactly ``count`` bare hosts: inventories and rollouts mean all of them."""
         there = self.lab.state if self.lab else None
-        same = there and (there.platform, there.arch) == (platform, arch)
-        if self.lab and there and same and len(there.hosts) >= count:
+        asked = (platform, arch, count)
+        if self.lab and there and (there.platform, there.arch, len(there.hosts)) == asked:
             self.lab.reset()
             return self.lab
         self.close()

@@ -2,7 +2,7 @@
 
 A test module says what it needs in module variables, all optional, and takes the fixture ``lab``:
 
-    HOSTS = 2               # at least so many hosts
+    HOSTS = 2               # so many hosts (default 1)
     PLATFORM = "ubuntu"     # or "dgx"
     ARCH = "amd64"          # or "arm64"
 
