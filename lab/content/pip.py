@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.command import LabError, run
 from lab.content.base import PYTHON
+from lab.paths import cache_dir
 from lab.state import Arch
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -27,6 +28,7 @@ def install(requirements: Path, arch: Arch, root: Path) -> Path:
     platforms += [f"manylinux{year}_{machine}" for year in ("1", "2010", "2014")]
     platforms += [f"linux_{machine}"]
     words = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    words += ["--cache-dir", str(cache_dir() / "pip")]
     words += ["--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON]
     words += [word for abi in (f"cp{tag}", "abi3", "none") for word in ("--abi", abi)]
     words += [word for each in platforms for word in ("--platform", each)]

@@ -85,6 +85,7 @@ class SiteHandler(SimpleHTTPRequestHandler):
         skip = ("connection", "keep-alive")
         lines += [f"{k}: {v}" for k, v in self.headers.items() if k.lower() not in skip]
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        head = "\r\n".join([*lines, "Connection: close", "", ""])
+        lines += [f"X-Forwarded-For: {self.client_address[0]}", "Connection: close"]
+        head = "\r\n".join([*lines, "", ""])
         upstream.sendall(head.encode("latin-1") + body)
         return upstream
