@@ -28,9 +28,10 @@ import layout
 import phases
 import preflight_release
 import prune
+import recovery
 import release as releases
 import systemd
-from errors import Refused, exit_code
+from errors import HostError, Refused, exit_code
 from phases import Activation
 from transaction import Transaction, serves
 
@@ -72,12 +73,27 @@ def start(data: dict[str, Any]) -> dict[str, object]:
         if serves(release.digest):
             return unchanged(activation)
         preflight_release.check(release)
-        journal.keep(activation)
-        systemd.launch_activation()
+        launch(activation)
     except BaseException:
         hostlock.free()
         raise
     return phases.report(activation, alive=True)
+
+
+def launch(activation: Activation) -> None:
+    """Hand the activation to systemd; raises HostError if it does not take it."""
+    journal.keep(activation)
+    try:
+        systemd.launch_activation()
+    except HostError as error:
+        systemd.stop(layout.ACTIVATE_UNIT)  # it may be on its way after all
+        reason = f"not begun: {error}"
+        journal.keep(
+            phases.moved(
+                activation, "done", outcome="reverted", reason=reason, finished=time.time()
+            )
+        )
+        raise
 
 
 def wanted(request: Request) -> str:
@@ -153,41 +169,6 @@ def run() -> dict[str, object]:
     return phases.report(done, alive=False)
 
 
-def recover() -> dict[str, object]:
-    """Before vllm.service starts: if a boot interrupted an activation, choose what to serve."""
-    activation = journal.load()
-    if activation is None or activation.boot_id == hostlock.boot_id():
-        return {}
-    course = phases.course(activation, same_boot=False)
-    if course == "nothing":
-        return {}
-    owner = hostlock.owner(activation.who, activation.origin, f"recover {activation.id}")
-    hostlock.take(owner)
-    taken_up = taken_up_after_boot(activation, course)
-    journal.keep_if_possible(taken_up)
-    systemd.launch_activation()
-    return phases.report(taken_up, alive=True)
-
-
-def taken_up_after_boot(activation: Activation, course: phases.Course) -> Activation:
-    """The links set for ``course``, and the record as it goes on in this boot."""
-    reason = f"the host went down in phase {activation.phase}"
-    if course in ("revert", "restart"):
-        releases.point(current=activation.before, previous=activation.before_previous)
-        phase: phases.Phase = "restarting"
-        reason = "; ".join(filter(None, (activation.reason, reason)))
-    else:
-        releases.point(current=activation.release, previous=activation.before_previous)
-        phase = "flipped"
-    return phases.moved(
-        activation,
-        phase,
-        boot_id=hostlock.boot_id(),
-        reason=reason if phase == "restarting" else "",
-        notes=[*activation.notes, reason],
-    )
-
-
 def status() -> dict[str, object]:
     """How the last activation stands; {} if there was none."""
     activation = journal.load()
@@ -234,7 +215,7 @@ def main() -> int:
         "wait": lambda: wait(data),
         "status": status,
         "run": run,
-        "recover": recover,
+        "recover": recovery.recover,
         "prune": lambda: prune.prune(int(data.get("keep_releases", 2))),
     }
     if name not in commands:

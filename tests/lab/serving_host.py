@@ -10,7 +10,8 @@ import json
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -20,30 +21,12 @@ from lab.network import inside
 from lab.supply.pool import pool
 from lab.testing import REPO, Done, Lab
 from tests.files.standin_process import write_model
+from tests.lab.staged import CATCHER, release_files
 
 IMAGE = "lab/standin:test"
 PROGRAM = "python3 -B /usr/local/lib/vllm-fleet"
 CONTROL = "/var/lib/vllm-fleet/cache/vllm/standin.json"
 A, B, C = "a" * 12, "b" * 12, "c" * 12  # releases; each serves under the name lab/<digit>
-# Stops the activation where it stands as soon as it is in the phase.
-CATCHER = """
-import json, os, signal, sys, time
-unit = "/sys/fs/cgroup/system.slice/vllm-fleet-activate.service/cgroup.procs"
-record, bound = "/run/vllm-fleet/activation.json", time.monotonic() + 60
-open("/run/catcher", "w").close()
-while time.monotonic() < bound:
-    try:
-        if json.load(open(record))["phase"] != sys.argv[1]:
-            continue
-        pids = [int(pid) for pid in open(unit)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-    except (OSError, ValueError):
-        continue
-    if pids:
-        sys.exit(0)
-sys.exit("not seen")
-"""
 DROP_IN = "[Service]\nRestartSec=1\n"
 # The host's own Python is all that the stand-in needs.
 PYTHON = "bin lib lib64 usr/bin/python3* usr/bin/sh usr/bin/dash usr/lib/python3* usr/lib64"
@@ -161,7 +144,8 @@ class ServingHost:
         while self.unit(unit="catcher") == "active":
             assert time.monotonic() < deadline, self.status()
             time.sleep(0.1)
-        assert self.status()["phase"] == phase
+        record = json.loads(self.text("cat /var/lib/vllm-fleet/activation.json"))
+        assert record["phase"] == phase, record
 
     def completion(self) -> dict[str, Any]:
         """What the gate says of the current release."""
@@ -224,23 +208,29 @@ class ServingHost:
         )
 
 
-def release_files(folder: str, facts: dict[str, Any]) -> dict[str, object]:
-    """The four files of a release, as small as they can be."""
-    service = {
-        "container_name": "vllm", "image": facts["image"], "pull_policy": "never",
-        "command": ["--config", "/release/vllm.yaml"], "env_file": [f"{folder}/vllm.env"],
-        "labels": {"vllm-fleet.release": facts["digest"]}, "restart": "no",
-        "network_mode": "host",
-        "volumes": [f"{folder}:/release:ro", "/opt/src:/opt/src:ro", "/opt/model:/model:ro",
-                    "/var/lib/vllm-fleet/cache:/cache"],
-    }  # fmt: skip
-    config = {
-        "model": "/model", "served-model-name": [facts["served_name"]], "host": facts["listen"],
-        "port": facts["port"], "shutdown-timeout": facts["drain_timeout_s"],
-    }  # fmt: skip
-    return {
-        "release.json": facts,
-        "vllm.yaml": config,
-        "vllm.env": "VLLM_CACHE_ROOT=/cache/vllm\n",
-        "compose.yaml": {"name": "vllm-fleet", "services": {"vllm": service}},
-    }
+def spread(
+    hosts: Sequence[ServingHost], cases: Sequence[Any], check: Callable[[ServingHost, Any], None]
+) -> None:
+    """Check every case, each on the next host that is free; all failures are told."""
+    waiting, failures = list(cases), []
+
+    def work(host: ServingHost) -> None:
+        while waiting:
+            case = waiting.pop(0)
+            try:
+                host.healthy()
+                check(host, case)
+            except Exception as error:
+                failures.append(f"{case} on {host.name}: {type(error).__name__}: {error}")
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(work, hosts))
+    assert not failures, "\n".join(failures)
+
+
+def prepared_hosts(lab: Lab, folder: Path) -> list[ServingHost]:
+    """Every host of the lab, ready to serve."""
+    found = [ServingHost(lab, name) for name in lab.names]
+    with ThreadPoolExecutor(len(found)) as pool:
+        list(pool.map(lambda host: host.prepare(folder), found))
+    return found

@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 
 from lab.testing import Lab
-from tests.lab.serving_host import A, B, C, ServingHost
+from tests.lab.serving_host import A, B, C, ServingHost, prepared_hosts, spread
 
-HOSTS = 1
+HOSTS = 3
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 CRASH = {"crash_at_start": 3}
 
 
 @pytest.fixture(scope="module")
-def prepared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> ServingHost:
-    host = ServingHost(lab, lab.names[0])
-    host.prepare(tmp_path_factory.mktemp("host"))
-    return host
+def hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> list[ServingHost]:
+    return prepared_hosts(lab, tmp_path_factory.mktemp("hosts"))
+
+
+@pytest.fixture(scope="module")
+def prepared(hosts: list[ServingHost]) -> ServingHost:
+    return hosts[0]
 
 
 @pytest.fixture
@@ -79,31 +82,32 @@ def test_a_first_release_that_fails_leaves_the_host_as_it_was(bare: ServingHost)
     assert bare.unit("UnitFileState") == "disabled"
 
 
-@pytest.mark.parametrize(
-    ("knobs", "reason"),
-    [
-        (CRASH, "the server exited with 3"),
-        ({"never_ready": True}, "not ready after 8 s (ready_timeout_s 8)"),
-        ({"served_name": "lab/other"}, "answers, but serves lab/other, wanted lab/b"),
-        ({"empty_text": True}, "answers, but the completion has 0 tokens"),
-        ({"error_500": True}, "answers, but /v1/completions: HTTP 500"),
-        ({"wedge": True}, "not ready after"),
-        ({"crash_after_s": 0.5}, "the server exited with 1"),
-        ({"crash_after_requests": 2}, "the server exited with 1"),
-    ],
-)
-def test_a_release_that_does_not_serve_is_taken_back(
-    host: ServingHost, knobs: dict[str, object], reason: str
-) -> None:
-    host.knobs("lab/b", **knobs)
-    report = host.switched(B)
-    assert (report["outcome"], report["serving"]) == ("reverted", A), report
-    assert reason in report["reason"]
-    assert any("standin" in line for line in report["log"])
-    assert host.serves() == "lab/a"
-    assert (host.link("current"), host.link("previous")) == (A, "none")
-    assert host.containers() == [f"vllm {A}"]
-    assert host.audit()["outcome"] == "reverted"
+FAULTS: list[tuple[dict[str, object], str]] = [
+    ({"never_ready": True}, "not ready after 8 s (ready_timeout_s 8)"),
+    ({"wedge": True}, "not ready after"),
+    (CRASH, "the server exited with 3"),
+    ({"served_name": "lab/other"}, "answers, but serves lab/other, wanted lab/b"),
+    ({"empty_text": True}, "answers, but the completion has 0 tokens"),
+    ({"error_500": True}, "answers, but /v1/completions: HTTP 500"),
+    ({"crash_after_s": 0.5}, "the server exited with 1"),
+    ({"crash_after_requests": 2}, "the server exited with 1"),
+]
+
+
+def test_a_release_that_does_not_serve_is_taken_back(hosts: list[ServingHost]) -> None:
+    def check(host: ServingHost, case: tuple[dict[str, object], str]) -> None:
+        knobs, reason = case
+        host.knobs("lab/b", **knobs)
+        report = host.switched(B)
+        assert (report["outcome"], report["serving"]) == ("reverted", A), report
+        assert reason in report["reason"], report["reason"]
+        assert any("standin" in line for line in report["log"]), report["log"]
+        assert host.serves() == "lab/a"
+        assert (host.link("current"), host.link("previous")) == (A, "none")
+        assert host.containers() == [f"vllm {A}"]
+        assert host.audit()["outcome"] == "reverted"
+
+    spread(hosts, FAULTS, check)
 
 
 def test_when_going_back_fails_too_it_is_told_and_the_next_good_release_heals(
@@ -126,48 +130,35 @@ FORWARD = ("locked", "draining", "stopping", "flipped", "starting", "gating")
 BACK = ("reverting", "restarting", "regating")
 
 
-@pytest.mark.parametrize("phase", FORWARD)
-def test_a_killed_activation_goes_on_by_itself(host: ServingHost, phase: str) -> None:
-    host.caught(B, phase)
-    host.run("systemctl kill -s KILL vllm-fleet-activate")
-    report = host.outcome()
-    assert (report["outcome"], host.serves()) == ("switched", "lab/b")
-    assert host.containers() == [f"vllm {B}"]
+def test_a_killed_activation_goes_on_by_itself_from_every_phase(hosts: list[ServingHost]) -> None:
+    def check(host: ServingHost, phase: str) -> None:
+        if phase in BACK:
+            host.knobs("lab/b", **CRASH)
+        host.caught(B, phase)
+        host.run("systemctl kill -s KILL vllm-fleet-activate")
+        report = host.outcome()
+        ends = ("reverted", "lab/a") if phase in BACK else ("switched", "lab/b")
+        assert (report["outcome"], host.serves()) == ends, report
+        assert len(host.containers()) == 1
+
+    spread(hosts, [*BACK, *FORWARD], check)
 
 
-@pytest.mark.parametrize("phase", BACK)
-def test_a_killed_return_goes_on_by_itself(host: ServingHost, phase: str) -> None:
-    host.knobs("lab/b", **CRASH)
-    host.caught(B, phase)
-    host.run("systemctl kill -s KILL vllm-fleet-activate")
-    report = host.outcome()
-    assert (report["outcome"], host.serves()) == ("reverted", "lab/a")
-    assert "the server exited with 3" in report["reason"]
+def test_a_power_cut_in_every_phase_ends_with_the_old_release(hosts: list[ServingHost]) -> None:
+    def check(host: ServingHost, phase: str) -> None:
+        if phase in BACK:
+            host.knobs("lab/b", **CRASH)
+        host.caught(B, phase)
+        host.lab.kill(host.name)
+        host.lab.start(host.name)
+        report = host.outcome()
+        assert (report["outcome"], report["serving"]) == ("reverted", A), report
+        why = "the server exited with 3" if phase in BACK else f"went down in phase {phase}"
+        assert why in report["reason"], report["reason"]
+        assert (host.serves(), host.link("current")) == ("lab/a", A)
+        assert host.audit()["outcome"] == "reverted"
 
-
-@pytest.mark.parametrize("phase", FORWARD)
-def test_a_power_cut_ends_with_the_old_release_serving(host: ServingHost, phase: str) -> None:
-    host.caught(B, phase)
-    host.lab.kill(host.name)
-    host.lab.start(host.name)
-    report = host.outcome()
-    assert (report["outcome"], report["serving"]) == ("reverted", A)
-    assert f"the host went down in phase {phase}" in report["reason"]
-    assert (host.serves(), host.link("current")) == ("lab/a", A)
-    assert host.audit()["outcome"] == "reverted"
-
-
-@pytest.mark.parametrize("phase", BACK)
-def test_a_power_cut_on_the_way_back_ends_with_the_old_release_too(
-    host: ServingHost, phase: str
-) -> None:
-    host.knobs("lab/b", **CRASH)
-    host.caught(B, phase)
-    host.lab.kill(host.name)
-    host.lab.start(host.name)
-    report = host.outcome()
-    assert (report["outcome"], host.serves()) == ("reverted", "lab/a")
-    assert "the server exited with 3" in report["reason"]
+    spread(hosts, [*BACK, *FORWARD], check)
 
 
 def test_a_power_cut_in_the_first_activation_ends_with_it_serving(bare: ServingHost) -> None:
