@@ -72,9 +72,9 @@ def standin(arch: Arch) -> Path:
 
     def build(out: Path) -> None:
         with scratch(out) as root:
-            place = root / pip.SITE / "vllm_standin"
+            place = root / pip.SITE / "standin"
             shutil.copytree(STANDIN, place, ignore=shutil.ignore_patterns("__pycache__"))
-            pip.command(root, "vllm", "vllm_standin.__main__")
+            pip.command(root, "vllm", "standin.__main__")
             compiled(root, base.base(arch) / "root")
             oci.pack(root, out)
 
