@@ -78,7 +78,7 @@ def standin(arch: Arch) -> Path:
             compiled(root, base.base(arch) / "root")
             oci.pack(root, out)
 
-    return artefact(f"image-standin-{arch}", [digest_of(STANDIN), arch, base.PYTHON, 1], build)
+    return artefact(f"image-standin-{arch}", [digest_of(STANDIN), arch, base.PYTHON, 2], build)
 
 
 def vllm(arch: Arch) -> Path:
