@@ -28,12 +28,13 @@ from vllm.v1.kv_cache_interface import (
 )
 
 SMALL = 1 << 30  # bytes of cache in which "longest" must fit, one block of them kept back
+RECURRENT = ("linear_attention", "mamba")
 LAYOUTS = ["LBHNC", "BLHNC"]  # what the FLASHINFER backend declares
 
 
 def layer_kinds(text):
     """The kind of each layer, as transformers completes the configuration."""
-    kinds = getattr(text, "layer_types", None)
+    kinds = getattr(text, "layers_block_type", None) or getattr(text, "layer_types", None)
     return list(kinds) if kinds else ["full_attention"] * text.num_hidden_layers
 
 
@@ -74,12 +75,16 @@ def specifications(config):
     stages = config.parallel_config.pipeline_parallel_size
     kinds = kinds[: -(-len(kinds) // stages)]
     backend = AttentionBackendEnum.TRITON_ATTN.get_class()
-    if "linear_attention" in kinds:
+    if any(kind in RECURRENT for kind in kinds):
         current_platform._align_hybrid_block_size(config, backend)
     made = {}
     for number, kind in enumerate(kinds):
-        linear = kind == "linear_attention"
-        made[f"layers.{number}"] = recurrent(config) if linear else attention(config, kind)
+        if kind in RECURRENT:
+            made[f"layers.{number}"] = recurrent(config)
+        elif "attention" in kind:
+            made[f"layers.{number}"] = attention(config, kind)
+    if config.speculative_config:  # one layer more, EAGLE-3's of the same sizes and MTP's
+        made["draft.0"] = attention(config, "full_attention")
     return made
 
 

@@ -15,8 +15,8 @@ from fleet.kv_cache import Demand
 from fleet.model_config import read_config
 from tests.vllm import environment
 from tests.vllm.conftest import Workspace
-from tests.vllm.lines import nodes
-from tests.vllm.stand_ins import DEEPSEEK, STAND_INS, StandIn
+from tests.vllm.lines import eagle3, nodes
+from tests.vllm.stand_ins import DEEPSEEK, DRAFT, STAND_INS, StandIn
 
 pytestmark = pytest.mark.vllm
 
@@ -32,11 +32,27 @@ VARIANTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "PP 2": (("--pipeline-parallel-size", "2", *nodes(2)), {"pipeline": 2}),
     "blocks of 64": (("--block-size", "64"), {"block": 64}),
 }
-CASES = [*product((*KINDS, DEEPSEEK), VARIANTS)]
+EAGLE3 = {"speculative_tokens": 3, "own_draft_layers": 1}
+SPECULATIVE: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "EAGLE-3": (eagle3(), EAGLE3),
+    "MTP": (eagle3(method="mtp", model=None), EAGLE3),
+}
+ALL = VARIANTS | SPECULATIVE
+BY_KIND = {one.kind: one for one in STAND_INS}
+CASES = [
+    *product((*KINDS, DEEPSEEK), VARIANTS),
+    (BY_KIND["EAGLE-3 pair"], "EAGLE-3"),
+    (BY_KIND["hybrid MoE with MTP"], "MTP"),
+]
 
 
 def title(stand_in: StandIn, variant: str) -> str:
     return f"{stand_in.kind}, {variant}"
+
+
+def arguments(workspace: Workspace, variant: str) -> list[str]:
+    draft = str(workspace.snapshot(DRAFT))
+    return [word.replace("{draft}", draft) for word in ALL[variant][0]]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +61,7 @@ def plans(workspace: Workspace) -> dict[str, dict[str, Any]]:
         {
             "name": title(stand_in, variant),
             "model": str(workspace.snapshot(stand_in)),
-            "args": ["--max-num-batched-tokens", str(BATCH), *VARIANTS[variant][0]],
+            "args": ["--max-num-batched-tokens", str(BATCH), *arguments(workspace, variant)],
             "cache": CACHE,
         }
         for stand_in, variant in CASES
@@ -59,7 +75,7 @@ def test_as_vllm_plans_it(
     plans: dict[str, dict[str, Any]], stand_in: StandIn, variant: str
 ) -> None:
     config = read_config(stand_in.config, stand_in.repo)
-    chosen = VARIANTS[variant][1]
+    chosen = ALL[variant][1]
     pipeline = chosen.get("pipeline", 1)
     demand = replace(Demand(config, in_flight_tokens=(pipeline + 1) * BATCH), **chosen)
     layout = kv_cache.layout(demand)
