@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,10 @@ def ran(lab: Lab, deploy: str, *words: str, code: int, **data: str) -> Done:
     if done.returncode != code:
         pytest.fail(f"{deploy}: exit {done.returncode}, wanted {code}\n{done.stdout}")
     return done
+
+
+def status_words() -> list[str]:
+    """``status.py`` as a person types it: no -y."""
+    pairs = [word for key, value in DATA.items() for word in ("--data", f"{key}={value}")]
+    program = [sys.executable, "-m", "pyinfra", str(REPO / "lab/inventory.py")]
+    return [*program, str(REPO / "status.py"), *pairs]
