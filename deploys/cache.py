@@ -17,12 +17,12 @@ from fleet.settings import Settings
 BY_STDIN = {
     "check_arguments",
     "check_repository",
+    "prepare_login",
     "install_packages",
     "job",
     "remove",
     "snapshot",
     "status",
-    "trust_key",
     "write_files",
 }
 

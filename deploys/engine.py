@@ -22,7 +22,7 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
-from deploys import ending, invocation, provenance, report
+from deploys import ending, first_contact, invocation, provenance, report
 from fleet import options
 from fleet import settings as fleet_settings
 from fleet.settings import Settings, SettingsError
@@ -61,7 +61,10 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
 
 
 def _connect_tuned(self: SSHConnector) -> None:
-    _connect(self)
+    if "bootstrap.py" in invocation.deploy_files():
+        first_contact.connect(self, SETTINGS[self.host.name], _connect)
+    else:
+        _connect(self)
     transport = self.client.get_transport() if self.client else None
     if transport is None:
         return

@@ -219,5 +219,32 @@ class NetworkSettings(Strict):
         return value
 
 
-class HostSettings(DriverSettings, ContainerSettings, BaseSettings, NetworkSettings):
+class BootstrapSettings(Strict):
+    """First contact: bootstrap.py only."""
+
+    first_user: str | None = Field(
+        default=None,
+        pattern=r"^[a-z_][a-z0-9_-]*$",
+        description="The vendor's account on a factory-fresh machine, with a password and sudo",
+    )
+    first_password_file: str | None = Field(
+        default=None,
+        description="File on the control side that holds its password. "
+        "Default: FLEET_FIRST_PASSWORD in the environment",
+    )
+    public_key: str | None = Field(
+        default=None,
+        description="Public key file of the automation user. Default: ssh_key with .pub",
+    )
+    set_hostname: bool = Field(
+        default=True, description="Name the machine as the inventory calls it"
+    )
+    narrow_sshd: bool = Field(
+        default=True, description="Close password and root logins, once our key was seen to work"
+    )
+
+
+class HostSettings(
+    DriverSettings, ContainerSettings, BaseSettings, NetworkSettings, BootstrapSettings
+):
     """Everything about the host half."""

@@ -14,11 +14,6 @@ from tests.lab.host_half_support import converge, refused, state
 HOSTS = 2
 
 
-@pytest.fixture(autouse=True)
-def bare(lab: Lab) -> None:
-    lab.reset()
-
-
 @pytest.mark.parametrize(
     "key", ["nvidia_key_fingerprint", "toolkit_key_fingerprint", "docker_key_fingerprint"]
 )
@@ -27,9 +22,14 @@ def test_a_key_with_another_fingerprint_is_not_trusted(lab: Lab, key: str) -> No
 
 
 @pytest.mark.parametrize(
-    "way", [tamper.changed_index, tamper.edited_release, tamper.other_key, tamper.unsigned]
+    ("owner", "way"),
+    [
+        ("nvidia", tamper.other_key),
+        ("nvidia", tamper.edited_release),
+        ("docker", tamper.changed_index),
+        ("toolkit", tamper.unsigned),
+    ],
 )
-@pytest.mark.parametrize("owner", ["nvidia", "docker"])
 def test_a_tampered_repository_is_refused_before_anything_changes(
     lab: Lab, way: tamper.Way, owner: str
 ) -> None:
@@ -38,7 +38,7 @@ def test_a_tampered_repository_is_refused_before_anything_changes(
 
 
 def test_a_pin_that_the_repository_has_not_is_told_with_what_there_is(lab: Lab) -> None:
-    refused(lab, "nvidia-container-toolkit", "1.20.0-1", "9.9.9-1", toolkit_version="9.9.9-1")
+    refused(lab, "libnvidia-container", "1.20.0-1", "9.9.9-1", toolkit_version="9.9.9-1")
 
 
 def second_definition(lab: Lab) -> None:
@@ -69,6 +69,13 @@ def no_gb10(lab: Lab) -> None:
     lab.run("spark-01", "/usr/lib/lab/bind")
 
 
+def little_memory(lab: Lab) -> None:
+    lab.write(
+        "spark-01", "/etc/lab/bind/proc/meminfo", "MemTotal: 127000000 kB\nMemAvailable: 9 kB\n"
+    )
+    lab.run("spark-01", "/usr/lib/lab/bind")
+
+
 def other_system(lab: Lab) -> None:
     lab.run("spark-01", "sed -i 's/24.04/22.04/' /usr/lib/os-release")
 
@@ -82,12 +89,14 @@ def other_system(lab: Lab) -> None:
         (broken_daemon_json, ["daemon.json", "no valid JSON", "by hand"]),
         (foreign_server, ["port 8000", "http.server", "stop it"]),
         (no_gb10, ["gpu", "10de:2335", "10de:2e12"]),
+        (little_memory, ["memory", "0.0 GiB available", "ps aux"]),
         (other_system, ["platform", "Ubuntu 22.04", "reinstall"]),
     ],
 )
 def test_a_fault_on_the_host_is_told_with_its_remedy(
     lab: Lab, fault: Callable[[Lab], None], told: list[str]
 ) -> None:
+    lab.reset("spark-01")
     fault(lab)
     refused(lab, *told)
 
@@ -97,7 +106,6 @@ def test_a_fault_on_the_host_is_told_with_its_remedy(
     [
         ({"disk_reserve_gib": "100000"}, ["disk", "GiB free", "100000 GiB to spare"]),
         ({"host_arch": "arm64"}, ["architecture", "amd64", "arm64"]),
-        ({"memory_floor_gib": "900"}, ["memory", "GiB available", "900 GiB"]),
     ],
 )
 def test_a_wish_the_host_cannot_meet_is_told(
@@ -107,6 +115,7 @@ def test_a_wish_the_host_cannot_meet_is_told(
 
 
 def test_a_known_bad_kernel_is_refused_in_a_replica(lab: Lab) -> None:
+    lab.reset("spark-01")
     lab.run("spark-01", "touch /boot/vmlinuz-7.0.0-1019-nvidia && update-initramfs -c -k all")
     lab.run("spark-01", "update-grub")
     lab.reboot("spark-01")
@@ -115,6 +124,7 @@ def test_a_known_bad_kernel_is_refused_in_a_replica(lab: Lab) -> None:
 
 
 def test_hosts_of_one_replica_that_differ_are_refused_both(lab: Lab) -> None:
+    lab.reset()
     lab.write("spark-02", "/etc/lab/bind/sys/class/dmi/id/bios_version", "5.40\n")
     lab.run("spark-02", "/usr/lib/lab/bind")
     before = [state(lab, host) for host in lab.names]

@@ -1,0 +1,67 @@
+"""A login on a machine that knows our user not yet: the vendor's account and its password.
+
+Only ``bootstrap.py`` uses it. Our own user and key are tried first, so that a second run needs no
+password and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.host import Host
+from pyinfra.connectors.ssh import SSHConnector
+
+from fleet.settings import Settings
+
+PASSWORD = "FLEET_FIRST_PASSWORD"  # the environment variable, where no file is set
+_first: dict[str, str] = {}  # host → password, for hosts reached as the vendor's user
+
+
+def password_of(host: Host) -> str | None:
+    """The vendor account's password, if the host was reached that way."""
+    return _first.get(host.name)
+
+
+def connect(
+    connector: SSHConnector, settings: Settings, plainly: Callable[[SSHConnector], None]
+) -> None:
+    """``plainly`` is the connector's own connect; raises ``ConnectError`` like it."""
+    try:
+        plainly(connector)
+        return
+    except ConnectError as error:
+        password = _password(settings)
+        if settings.first_user is None or password is None:
+            raise ConnectError(
+                f"{error}; for a first contact set first_user, and first_password_file or "
+                f"{PASSWORD} in the environment"
+            ) from error
+    data: dict[str, Any] = connector.data  # type: ignore[assignment]
+    ours = {key: data[key] for key in ("ssh_user", "ssh_password")}
+    data.update(ssh_user=settings.first_user, ssh_password=password)
+    try:
+        plainly(connector)
+    finally:
+        data.update(ours)
+    _first[connector.host.name] = password
+
+
+def _password(settings: Settings) -> str | None:
+    if settings.first_password_file is None:
+        return os.environ.get(PASSWORD)
+    try:
+        return Path(settings.first_password_file).expanduser().read_text().rstrip("\n")
+    except OSError as error:
+        raise ConnectError(
+            f"first_password_file: found {settings.first_password_file}, {error.strerror}; "
+            "allowed: a file that holds the password"
+        ) from error
+
+
+def forget(host: Host) -> None:
+    """From now on the host is opened by our own user only."""
+    _first.pop(host.name, None)
