@@ -171,3 +171,12 @@ def test_one_value_for_all_hosts_where_the_run_needs_one(tmp_path: Path) -> None
         done = run(hosts, "deploy.py", "-y")
         assert (done.returncode, listener.seen) == (1, []), done.stdout
     assert "wave_size: found '25%', 2 on different hosts; allowed: one value" in done.stdout
+
+
+def test_a_fleet_that_is_all_out_of_reach_has_a_status_too(tmp_path: Path) -> None:
+    with port() as listener:
+        hosts = inventory(tmp_path, listener.number)
+        done = run(hosts, "status.py", "--data", "json=true")
+    assert done.returncode == 1
+    assert done.stdout.count('"no connection"') == 2, done.stdout
+    assert '"as_declared": false' in done.stdout
