@@ -44,9 +44,9 @@ def activate(
                 f"activation {report.get('id')} was killed in phase {report.get('phase')}; "
                 "run the same command again"
             )
-        line = f"{report.get('phase')} {report.get('detail') or ''}".rstrip()
+        line = ": ".join(filter(None, (report.get("phase"), report.get("detail"))))
         elapsed = f"{time.monotonic() - began:.0f} s"
-        host.log(f"{label}, {elapsed}: {'still ' if line == told else ''}{line}")
+        host.log(f"{label}, {elapsed}, {'still ' if line == told else ''}{line}")
         told = line
         asked = {"timeout_s": WAIT_S, "seen": report.get("updated")}
         lines = remote.insist(host, _command("wait", asked), patience_s=settings.lost_after_s)
