@@ -88,7 +88,11 @@ def _arguments(release: Texts) -> dict[str, object]:
     except yaml.YAMLError:
         return {}
     known = found if isinstance(found, dict) else {}
-    return {str(name): value for name, value in known.items() if name not in _TOLD_ABOVE}
+    switched = (
+        (name[3:], False) if name.startswith("no-") and value is True else (name, value)
+        for name, value in known.items()
+    )
+    return {name: value for name, value in switched if name not in _TOLD_ABOVE}
 
 
 def _environment(release: Texts) -> dict[str, object]:

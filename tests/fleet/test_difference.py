@@ -35,6 +35,7 @@ def test_each_change_is_one_line_with_before_and_after() -> None:
     assert "port: 8000 → 8001" in told
     assert "argument max-model-len: 512 → 1024" in told
     assert "argument max-num-seqs: 2 → none" in told
+    assert "argument enable-prefix-caching: true → false" in told
     assert "environment OMP_NUM_THREADS: 1 → none" in told
     assert not any(line.startswith("argument port") for line in told), "told once"
 
