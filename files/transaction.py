@@ -21,6 +21,7 @@ from phases import Activation, Outcome, Phase
 from release import Release
 
 POLL_S = 0.5
+CAUSE_S = 5.0
 SETTLE_S = 1.5  # a server that dies of its first answers is not switched to
 
 
@@ -161,12 +162,14 @@ class Transaction:
         )
         answer = completion.complete(target)
         if not answer.ok:
-            raise HostError(f"gate: {answer.detail}")
+            raise cause(release.digest, self.now.started, f"gate: {answer.detail}")
         before = container.inspect(release.container)
         time.sleep(SETTLE_S)
         after = container.inspect(release.container)
-        if not systemd.show().serving or before is None or after is None or after.id != before.id:
-            raise failure(release.digest, self.now.started)
+        same = before is not None and after is not None and after.id == before.id
+        if after is None or not (same and after.running and systemd.show().serving):
+            told = "gate: the server went away after its first answers"
+            raise cause(release.digest, self.now.started, told)
         if after.release != release.digest:
             raise HostError(
                 f"gate: the container is of release {after.release}, wanted {release.digest}"
@@ -194,16 +197,28 @@ def serves(digest: str) -> bool:
     return item is not None and item.running and item.release == digest
 
 
+def cause(digest: str, since: float, told: str) -> HostError:
+    """Why a server failed, as serve.py writes it down within seconds; else ``told``."""
+    deadline = time.monotonic() + CAUSE_S
+    while (error := recorded(digest, since)) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return error or HostError(told)
+
+
 def failure(digest: str, since: float) -> HostError:
-    """Why a server failed, as serve.py wrote it down after ``since``; else what systemd knows."""
-    record = durable.read_json(layout.FAILURE) or {}
-    at, log = record.get("at"), record.get("log")
-    if record.get("release") == digest and isinstance(at, float) and at >= since:
-        return HostError(
-            str(record.get("reason")), [str(line) for line in log] if isinstance(log, list) else []
-        )
+    """Why a start failed: what serve.py wrote down after ``since``; else what systemd knows."""
     unit = systemd.show()
-    return HostError(
+    return recorded(digest, since) or HostError(
         f"{layout.UNIT} did not start: {unit.result or unit.active} {unit.text}".rstrip()
         + f"; see journalctl -u {layout.UNIT}"
     )
+
+
+def recorded(digest: str, since: float) -> HostError | None:
+    """The failure of a server of this release after ``since``, with its last log lines."""
+    record = durable.read_json(layout.FAILURE) or {}
+    at, log = record.get("at"), record.get("log")
+    if record.get("release") != digest or not isinstance(at, float) or at < since:
+        return None
+    lines = [str(line) for line in log] if isinstance(log, list) else []
+    return HostError(str(record.get("reason")), lines)

@@ -21,7 +21,7 @@ from lab.network import inside
 from lab.supply.pool import pool
 from lab.testing import REPO, Done, Lab
 from tests.files.standin_process import write_model
-from tests.lab.staged import CATCHER, release_files
+from tests.lab.staged import CATCHER, PLACE, release_files
 
 IMAGE = "lab/standin:test"
 PROGRAM = "python3 -B /usr/local/lib/vllm-fleet"
@@ -84,7 +84,7 @@ class ServingHost:
         facts: dict[str, Any] = {
             "digest": digest, "mode": "lab", "model": "lab/tiny", "revision": "0" * 40,
             "image": IMAGE, "served_name": f"lab/{digest[0]}", "listen": "127.0.0.1",
-            "port": 8000, "ready_timeout_s": 8, "drain_timeout_s": 8, "stall_timeout_s": 6,
+            "port": 8000, "ready_timeout_s": 40, "drain_timeout_s": 8, "stall_timeout_s": 6,
             "memory_needed_kib": 0, "container": "vllm", "project": "vllm-fleet", **changes,
         }  # fmt: skip
         folder = f"/etc/vllm-fleet/releases/{digest}"
@@ -132,18 +132,15 @@ class ServingHost:
 
     def caught(self, release: str, phase: str) -> None:
         """Begin an activation and stop it, frozen, in ``phase``."""
-        self.lab.write(self.name, "/opt/catcher.py", CATCHER)
-        self.run("systemctl stop catcher; systemctl reset-failed catcher", check=False)
-        self.run(
-            f"rm -f /run/catcher; systemd-run -q --unit=catcher python3 /opt/catcher.py {phase}; "
-            "for i in $(seq 100); do test -e /run/catcher && break; sleep 0.1; done"
-        )
+        self.lab.write(self.name, f"{PLACE}/catcher.py", CATCHER)
+        self.run(f"echo import catcher > {PLACE}/catcher.pth; printf {phase} > /opt/catch")
         done = self.activate(release)
         assert done.returncode == 0, done.stderr
-        deadline = time.monotonic() + 40
-        while self.unit(unit="catcher") == "active":
+        deadline = time.monotonic() + 90
+        while self.run("test -e /opt/catch", check=False).returncode == 0:
             assert time.monotonic() < deadline, self.status()
             time.sleep(0.1)
+        time.sleep(0.2)
         record = json.loads(self.text("cat /var/lib/vllm-fleet/activation.json"))
         assert record["phase"] == phase, record
 
@@ -203,7 +200,7 @@ class ServingHost:
             "systemctl disable -q vllm; systemctl reset-failed vllm; "
             "docker rm -f $(docker ps -aq); "
             "rm -rf /etc/vllm-fleet /var/lib/vllm-fleet/*.json /run/vllm-fleet "
-            f"/run/lock/vllm-fleet.lock* /var/log/vllm-fleet {CONTROL}",
+            f"/run/lock/vllm-fleet.lock* /var/log/vllm-fleet {CONTROL} /opt/catch",
             check=False,
         )
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-# Stops the activation where it stands as soon as it is in the phase.
+# Loaded into every Python on the host: a breakpoint. The transaction stops itself as soon as the
+# phase named in /opt/catch is on disk ("locked": before the next one is).
 CATCHER = """
-import json, os, signal, sys, time
-unit = "/sys/fs/cgroup/system.slice/vllm-fleet-activate.service/cgroup.procs"
-record, bound = "/var/lib/vllm-fleet/activation.json", time.monotonic() + 60
-open("/run/catcher", "w").close()
-while time.monotonic() < bound:
-    try:
-        if json.load(open(record))["phase"] != sys.argv[1]:
-            continue
-        pids = [int(pid) for pid in open(unit)]
-        if not all(b"activate.py" in open(f"/proc/{pid}/cmdline", "rb").read() for pid in pids[:1]):
-            continue  # not executed yet
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-    except (OSError, ValueError):
-        continue
-    if pids:
-        sys.exit(0)
-sys.exit("not seen")
+import json, os, signal, sys
+
+CATCH = "/opt/catch"
+
+def hook(event, args):
+    if event != "os.rename" or not os.path.exists(CATCH) or "run" not in sys.argv:
+        return
+    kind = {"/run/vllm-fleet/activation.json": "live",
+            "/var/lib/vllm-fleet/activation.json": "disk"}.get(str(args[1]))
+    if kind is None:
+        return
+    phase, wanted = json.load(open(args[0]))["phase"], open(CATCH).read()
+    if (kind, phase) == (("disk", "draining") if wanted == "locked" else ("live", wanted)):
+        os.unlink(CATCH)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+sys.addaudithook(hook)
 """
+PLACE = "/usr/lib/python3/dist-packages"
 
 
 def release_files(folder: str, facts: dict[str, Any]) -> dict[str, object]:
