@@ -12,7 +12,7 @@ from deploys import programs, remote, serve
 from deploys.host_state import current
 from deploys.operations import Commands, refuse
 from deploys.report import RUN, closing_table
-from fleet import difference, render
+from fleet import difference, preflight, render
 from fleet.settings import Settings
 
 GATE_S = 180  # one short completion, also behind a full queue
@@ -63,7 +63,11 @@ def _judge(settings: Settings, answer: dict[str, Any]) -> str:
 @operation()
 def answers(settings: Settings) -> Commands:
     """Asks while the run executes; a plan has nothing to change here."""
-    if host.state.is_executing and (problem := _judge(settings, _ask(settings))):
+    if not host.state.is_executing:
+        return
+    if host.name in RUN.findings:  # what the run has mended since is no finding any more
+        RUN.findings[host.name] = preflight.findings(settings, current(settings))
+    if problem := _judge(settings, _ask(settings)):
         yield refuse(problem)
 
 

@@ -126,7 +126,7 @@ def nspawn(state: State, host: LabHost) -> list[str]:
         *(f"--machine={netns}", f"--hostname={host.name}"),
         *(f"--directory={own / 'root'}", f"--network-namespace-path={NAMED / netns}"),
         *("--capability=all", "--drop-capability=CAP_SYS_TIME"),  # the clock is the machine's
-        "--system-call-filter=add_key keyctl bpf perf_event_open",
+        "--system-call-filter=add_key keyctl bpf perf_event_open adjtimex clock_adjtime",
         *(f"--bind={own / disk}:/var/lib/{disk}" for disk in DISKS),
     ]
 
