@@ -86,6 +86,16 @@ def present(settings: Settings, packages: Mapping[str, str | None]) -> Commands:
 
 
 @operation()
+def moved(settings: Settings, packages: Mapping[str, str]) -> Commands:
+    """Move ``packages`` to these versions, held or not: upgrade.py only."""
+    if not packages:
+        host.noop("all packages are at their pins")
+        return
+    forget()
+    yield programs.command("install_packages", {"packages": dict(packages), "move": True})
+
+
+@operation()
 def held(settings: Settings, packages: Collection[str]) -> Commands:
     """Keep what is installed of ``packages`` where it is."""
     loose = to_hold(current(settings), packages)

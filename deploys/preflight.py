@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
@@ -19,6 +21,11 @@ from fleet.preflight_room import DOCKER_DIR
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
+# Findings that upgrade.py is run for.
+UPGRADE_MENDS = (
+    *("packages", "kernel", "known bad", "driver loaded", "driver version", "compute capability"),
+    "persistence mode",
+)
 _snapshots: dict[str, Snapshot] = {}
 
 
@@ -46,12 +53,14 @@ def _line(finding: Finding) -> str:
 
 
 @operation()
-def fit(settings: Settings) -> Commands:
-    """The host's own findings. Warnings are told in the table and do not stop the run."""
+def fit(settings: Settings, mends: Collection[str] = ()) -> Commands:
+    """The host's own findings. Warnings are told in the table and do not stop the run, nor do
+    findings of the names that the run itself ``mends``."""
     now = _snapshots[host.name] = current(settings)
-    skewed = preflight.skew(settings.replica or "", _replica(settings))
-    RUN.findings[host.name] = [*preflight.findings(settings, now), *skewed]
-    for finding in preflight.blocked(preflight.findings(settings, now)):
+    skewed = [] if mends else preflight.skew(settings.replica or "", _replica(settings))
+    found = [f for f in preflight.findings(settings, now) if f.name not in mends]
+    RUN.findings[host.name] = [*found, *skewed]
+    for finding in preflight.blocked(found):
         yield refuse(_line(finding))
 
 
@@ -81,6 +90,12 @@ def genuine(settings: Settings) -> Commands:
         yield check_command(settings, list(new), pins, store=False)
     except OSError as error:
         yield refuse(f"extra_ca: found {settings.extra_ca}, unreadable ({error.strerror})")
+
+
+@deploy("Preflight")
+def before_upgrade(*, settings: Settings) -> None:
+    """What an upgrade is there to mend does not stop it."""
+    fit(name="Check the host", settings=settings, mends=UPGRADE_MENDS)
 
 
 @deploy("Preflight")

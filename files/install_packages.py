@@ -1,8 +1,9 @@
 """Install packages at exact versions, or change nothing and say why in one line.
 
-Runs as `python3 -` on the host. Request: {"packages": {name: version or null}, "move": bool}. A
-version may end in `*`. With "move" held packages may change, too. Nothing is ever removed: what
-would need that is refused before apt begins.
+Runs as `python3 -` on the host. Request: {"packages": {name: version or null}, "move": bool,
+"stage": bool}. A version may end in `*`. With "move" held packages may change, too; with "stage"
+everything is only fetched. Nothing is ever removed: what would need that is refused before apt
+begins.
 """
 
 import json
@@ -45,7 +46,7 @@ def apt(*argv: str) -> str:
         check=False,
     )
     if done.returncode:
-        sys.exit(explain(argv[0], done.returncode, done.stdout + done.stderr))
+        sys.exit(explain(" ".join(argv[:2]), done.returncode, done.stdout + done.stderr))
     return done.stdout
 
 
@@ -75,5 +76,7 @@ def main(request: dict[str, Any]) -> None:
         wanted.append("--allow-change-held-packages")
     apt("update")
     refuse_removals(wanted)
-    apt("install", *wanted)
+    apt("--download-only", "install", *wanted)
+    if not request.get("stage"):
+        apt("install", *wanted)
     print(json.dumps({"installed": sorted(request["packages"])}))

@@ -1,0 +1,161 @@
+"""Move hosts to new pins: kernel, driver, toolkit, Docker. Wave by wave, never beside a deploy.
+
+Everything is fetched on all hosts before the first one stops serving. A host is moved by the same
+steps that deploy.py is made of, in its turn; one that served has to answer a completion again.
+"""
+
+from __future__ import annotations
+
+import time
+
+import layout
+from pyinfra import host, logger
+from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import NestedOperationError
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State
+
+from deploys import docker, driver, programs, remote, serve, toolkit
+from deploys.host_state import current, forget
+from deploys.operations import Commands, File, tree
+from deploys.packages import moved as packages_moved
+from deploys.report import RUN, closing_table
+from deploys.units import stale
+from fleet import host_files, host_packages
+from fleet.preflight_driver import reboot_reasons, serves
+from fleet.preflight_machine import platform
+from fleet.settings import Settings
+from fleet.snapshot import Snapshot
+
+STOP_GRACE_S = 180  # over the mode's own drain time
+POLL_S = 3
+
+
+def wrong_packages(settings: Settings, now: Snapshot) -> dict[str, str]:
+    """Installed packages that are not at their pin → the pin. DGX OS moves its own."""
+    if platform(now) != "ubuntu":
+        return {}
+    pins = host_packages.pins(settings)
+    return {name: pins[name] for name in host_packages.differing(now, pins)}
+
+
+def work(settings: Settings, now: Snapshot) -> list[str]:
+    """What a turn would change on the host, for a person; empty when nothing."""
+    found = {n: host_packages.installed(now, n) for n in wrong_packages(settings, now)}
+    lines = [f"{n} {found[n]} → {pin}" for n, pin in wrong_packages(settings, now).items()]
+    lines += [f"reboot: {reason}" for reason in reboot_reasons(settings, now)]
+    if stale(now, "docker.service", [docker.DAEMON_JSON]):
+        lines.append("restart Docker: it is behind daemon.json")
+    return lines
+
+
+@operation()
+def staged(settings: Settings) -> Commands:
+    """The wanted packages lie on the host, fit together, and remove nothing."""
+    wrong = wrong_packages(settings, current(settings))
+    if not wrong:
+        host.noop("all packages are at their pins")
+        return
+    yield programs.command("install_packages", {"packages": wrong, "move": True, "stage": True})
+
+
+@operation()
+def upgraded(settings: Settings) -> Commands:
+    """The host has the pins, runs them, and serves again if it served."""
+    now = current(settings)
+    todo = work(settings, now)
+    result = RUN.of(host.name)
+    result.release_before = result.release = result.wanted = serve.running(now) or ""
+    if host.state.is_executing:
+        serve.rollout(settings, "upgrade").declare(host.name, bool(todo))
+    if not todo:
+        result.outcome = "unchanged"
+        host.noop("all pins are there and run")
+        return
+    RUN.plan[host.name] = todo
+    forget()
+    yield FunctionCommand(_take_turn, (settings,), {})
+
+
+def _take_turn(state: State, host: Host, settings: Settings) -> bool:
+    roll, result = serve.rollout(settings, "upgrade"), RUN.of(host.name)
+    result.wave = roll.turn(host.name)
+    if result.wave is None:
+        result.outcome = "untouched"
+        result.reason = f"its wave did not begin, because of {roll.broken_by}"
+        return False
+    problem = _guarded(host, settings)
+    result.outcome, result.reason = ("failed", problem) if problem else ("switched", "")
+    roll.report(host.name, result.outcome)
+    if problem:
+        host.log_styled(f"upgrade: {problem}", fg="red", log_func=logger.error)
+    return not problem
+
+
+def _guarded(host: Host, settings: Settings) -> str:
+    """Move the host; "" or what went wrong. A host that served is made to serve in any case."""
+    served = serves(current(settings))
+    problem = ""
+    try:
+        if served:
+            _stop(host, settings)
+        _move(settings)
+    except (remote.Refused, remote.Lost) as error:
+        problem = str(error)
+    except NestedOperationError:
+        problem = "a step failed, see above"
+    forget()
+    if served:
+        problem = "; ".join(filter(None, (problem, _start(host, settings))))
+    left = "" if problem else "; ".join(work(settings, current(settings)))
+    return problem or (f"still to do: {left}" if left else "")
+
+
+def _move(settings: Settings) -> None:
+    """The steps of deploy.py, at once and on this host alone."""
+    forced = settings.model_copy(update={"allow_reboot": True})
+    wrong = wrong_packages(settings, current(settings))
+    packages_moved(name="Move the packages to their pins", settings=forced, packages=wrong)
+    driver.run(settings=forced)
+    docker.run(settings=forced)
+    toolkit.run(settings=forced)
+
+
+def _stop(host: Host, settings: Settings) -> None:
+    """Returns when the server has drained and is gone."""
+    wait = settings.mode.drain_timeout_s + STOP_GRACE_S
+    remote.run(host, StringCommand("systemctl", "stop", layout.UNIT), timeout_s=int(wait))
+
+
+def _start(host: Host, settings: Settings) -> str:
+    """ "" when the unit is up, which it is only after a real completion; else what happened."""
+    end = time.monotonic() + settings.mode.ready_timeout_s + STOP_GRACE_S
+    start = StringCommand("systemctl", "start", "--no-block", layout.UNIT)
+    ask = StringCommand(f"systemctl is-active {layout.UNIT} || true")
+    try:
+        remote.insist(host, start, patience_s=settings.reboot_timeout_s)
+        while time.monotonic() < end:
+            [state] = remote.insist(host, ask, patience_s=settings.reboot_timeout_s)
+            if state == "active":
+                return ""
+            if state == "failed":
+                return f"{layout.UNIT} failed; journalctl -u {layout.UNIT} on the host tells why"
+            time.sleep(POLL_S)
+    except (remote.Refused, remote.Lost) as error:
+        return str(error)
+    return f"{layout.UNIT} was not ready in time"
+
+
+@deploy("Upgrade")
+def run(*, settings: Settings) -> None:
+    RUN.closing = closing_table
+    if platform(current(settings)) == "ubuntu":
+        tree(
+            name="Pin apt to the wanted kernel and driver",
+            settings=settings,
+            files={path: File(text) for path, text in host_files.preferences(settings).items()},
+        )
+        staged(name="Fetch the packages", settings=settings)
+    upgraded(name="Upgrade the hosts, canary first", settings=settings)
