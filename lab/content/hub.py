@@ -129,7 +129,7 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def _spoilt(self) -> bool:
         """Whether a fault already decided this request."""
-        if self.rule is None or self.rule.do in ("truncate", "slow", "corrupt"):
+        if self.rule is None or self.rule.do not in ("status", "drop", "hang"):
             return False
         if self.rule.do == "hang":
             time.sleep(self.rule.seconds)
@@ -137,15 +137,16 @@ class HubHandler(BaseHTTPRequestHandler):
             self._bytes(self.rule.status, b'{"error":"injected"}', {"Retry-After": "0"})
         else:
             self._hang_up()
+            self._note(0, 0)
         return True
 
     def _hang_up(self) -> None:
-        """End the connection; over TCP the client sees a reset."""
-        self._note(0, 0)
+        """End the connection, by a reset if the rule says so."""
         self.close_connection = True
-        if self.connection.family != socket.AF_UNIX:
+        if self.rule and self.rule.do == "reset" and self.connection.family != socket.AF_UNIX:
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            os.close(self.connection.detach())  # the server's own close would say goodbye first
 
     @property
     def token(self) -> str | None:
@@ -283,7 +284,7 @@ class HubHandler(BaseHTTPRequestHandler):
         sent = 0
         rule = self.rule
         for chunk in chunks:
-            if rule and rule.do == "truncate" and sent + len(chunk) > rule.bytes:
+            if rule and rule.do in ("truncate", "reset") and sent + len(chunk) > rule.bytes:
                 self.wfile.write(chunk[: max(0, rule.bytes - sent)])
                 self._hang_up()
                 return rule.bytes

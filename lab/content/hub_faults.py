@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-KINDS = ("status", "drop", "truncate", "slow", "corrupt", "hang")
+KINDS = ("status", "drop", "truncate", "reset", "slow", "corrupt", "hang")
 
 
 @dataclass
@@ -21,7 +21,8 @@ class Rule:
     """What to do to which requests.
 
     status: answer ``status``; drop: hang up before answering; truncate: hang up after ``bytes``
-    of the body; slow: ``rate`` bytes/s; corrupt: the first byte is wrong; hang: answer nothing for
+    of the body; reset: the same by a TCP reset (which the gate cannot pass on: its clients see an
+    end); slow: ``rate`` bytes/s; corrupt: the first byte is wrong; hang: answer nothing for
     ``seconds``.
     """
 

@@ -156,6 +156,9 @@ def test_faults_spoil_as_many_requests_as_told(web: Web) -> None:
     web.faults({"match": SHARD, "do": "truncate", "bytes": 5000, "times": 1})
     with pytest.raises(requests.exceptions.RequestException):
         web.get(path)
+    web.faults({"match": SHARD, "do": "reset", "bytes": 5000, "times": 1})
+    with pytest.raises(requests.exceptions.RequestException, match="reset by peer"):
+        web.get(path)
     web.faults({"match": SHARD, "do": "drop", "times": 1})
     with pytest.raises(requests.exceptions.ConnectionError):
         web.get(path)
