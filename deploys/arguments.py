@@ -12,12 +12,13 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import programs, remote
+from deploys import invocation, programs, provenance, remote
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tell, write_command
-from fleet import render
+from fleet import origin, render
 from fleet.settings import Settings
 
+PATIENCE_S = 30  # for a connection that breaks
 BOUND_S = 600  # importing vLLM takes 10 s, on a cold disk some minutes
 
 
@@ -43,16 +44,17 @@ def _question(settings: Settings) -> StringCommand:
 def _ask(state: State, host: Host, settings: Settings) -> bool:
     host.log("the image reads its arguments …")
     try:
-        answer = remote.parse(remote.run(host, _question(settings), timeout_s=BOUND_S + 30))
-    except remote.Refused as error:
-        return tell(host, f"arguments: {settings.vllm_image} could not be asked: {error}")
-    place = f"modes/{settings.vllm_mode}.yaml, vllm_args or vllm_env"
-    for problem in answer.get("problems", []):
-        tell(
-            host,
-            f"arguments: {settings.vllm_image} (vLLM {answer['version']}) refuses: {problem}; "
-            f"mend {place}",
+        lines = remote.insist(
+            host, _question(settings), patience_s=PATIENCE_S, timeout_s=BOUND_S + 30
         )
+        answer = remote.parse(lines)
+    except (remote.Refused, remote.Lost) as error:
+        return tell(host, f"arguments: {settings.vllm_image} could not be asked: {error}")
+    where = provenance.where(host, invocation.inventory_file())
+    for problem in answer.get("problems", []):
+        place = origin.of_problem(settings, problem, where)
+        image = f"{settings.vllm_image} (vLLM {answer['version']})"
+        tell(host, f"{place}: refused by {image}: {problem}; mend it, or take another image")
     return bool(answer.get("ok"))
 
 
