@@ -18,6 +18,7 @@ DOCKER_SOURCES = (
 EXTRAS = (
     *("iptables", "nftables", "ufw", "earlyoom", "systemd-oomd", "systemd-timesyncd"),
     *("jq", "pigz", "acl", "xz-utils", "tini", "aria2", "haproxy", "unattended-upgrades"),
+    "docker-registry",
     *("apt-utils", "python3-apt", "python3-yaml", "linux-sysctl-defaults", "netplan.io"),
     *("rdma-core", "ibverbs-utils", "perftest", "infiniband-diags", "iperf3", "ethtool"),
     *("prometheus-node-exporter", "smartmontools", "nvme-cli", "logrotate", "cron"),

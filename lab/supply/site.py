@@ -9,7 +9,10 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lab.state import CONTROL
 from lab.supply.ca import HUB
+
+HUB_HOSTS = (*HUB, CONTROL)  # the control side resolves no names: it asks by address
 
 
 class RequestLog:
@@ -47,13 +50,13 @@ class SiteHandler(SimpleHTTPRequestHandler):
         return super().translate_path(path)
 
     def do_GET(self) -> None:
-        self.hand_over() if self.host in HUB else super().do_GET()
+        self.hand_over() if self.host in HUB_HOSTS else super().do_GET()
 
     def do_HEAD(self) -> None:
-        self.hand_over() if self.host in HUB else super().do_HEAD()
+        self.hand_over() if self.host in HUB_HOSTS else super().do_HEAD()
 
     def do_POST(self) -> None:
-        self.hand_over() if self.host in HUB else self.send_error(405)
+        self.hand_over() if self.host in HUB_HOSTS else self.send_error(405)
 
     do_PUT = do_PATCH = do_DELETE = do_POST
 
