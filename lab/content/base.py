@@ -22,7 +22,18 @@ PACKAGES = (
     *("libgomp1", "libstdc++6", "libnuma1", "util-linux", "zlib1g"),  # lscpu: vLLM asks it
 )
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var", "dev")
-EMPTY = ("proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "etc/ssl/certs", "usr/local/bin")
+EMPTY = (
+    "proc",
+    "sys",
+    "dev",
+    "mnt",
+    "run",
+    "tmp",
+    "root",
+    "var/tmp",
+    "etc/ssl/certs",
+    "usr/local/bin",
+)
 BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 APPLETS = (
     *(
@@ -47,7 +58,7 @@ APPLETS = (
 
 def base(arch: Arch) -> Path:
     """The cached base of ``arch``: ``root/`` as a directory, and its layer beside it."""
-    inputs = [SUITE, PYTHON, PACKAGES, LEFT_OUT, EMPTY, APPLETS, arch, oci.LAYER, 2]
+    inputs = [SUITE, PYTHON, PACKAGES, LEFT_OUT, EMPTY, APPLETS, arch, oci.LAYER, 3]
     return artefact(f"image-base-{arch}", inputs, lambda out: build(arch, out))
 
 
@@ -57,6 +68,7 @@ def build(arch: Arch, out: Path) -> None:
     run(
         "mmdebstrap",
         *("--quiet", "--mode=root", "--variant=extract", "--format=directory"),
+        "--skip=check/qemu",
         *(f"--architectures={arch}", f"--include={','.join(PACKAGES)}"),
         *("--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"'),
         *(SUITE, root, roots.mirror()),
@@ -85,20 +97,31 @@ def settle(root: Path) -> None:
 
 
 def compile_stdlib(root: Path) -> None:
-    """Byte code that needs no check of source times; made by this machine's own architecture."""
-    native: Arch = "amd64" if os.uname().machine == "x86_64" else "arm64"
-    python = root if native_root(root, native) else base(native) / "root"
-    compiler = [f"/usr/bin/python{PYTHON}", "-m", "compileall", "-q"]
+    """Byte code of the standard library; a shared base of this machine's own kind makes it."""
+    python = root if runs_here(root) else base(native()) / "root"
+    compile_all(python, root, f"usr/lib/python{PYTHON}")
+
+
+def compile_all(python: Path, root: Path, folder: str) -> None:
+    """Byte code for a folder of ``root`` that is valid whatever the files' times are.
+
+    -B: what this run left of its own imports would count as done already.
+    """
+    compiler = [f"/usr/bin/python{PYTHON}", "-B", "-m", "compileall", "-q"]
     words = ["--invalidation-mode", "unchecked-hash", "-s", "/mnt", "-p", "/", "-x", "/test/"]
-    inside(
-        python, *compiler, *words, f"/mnt/usr/lib/python{PYTHON}", options=(f"--bind={root}:/mnt",)
-    )
+    shared = () if python == root else ("--read-only",)
+    inside(python, *compiler, *words, f"/mnt/{folder}", options=(*shared, f"--bind={root}:/mnt"))
 
 
-def native_root(root: Path, native: Arch) -> bool:
+def native() -> Arch:
+    """The architecture of this machine."""
+    return "amd64" if os.uname().machine == "x86_64" else "arm64"
+
+
+def runs_here(root: Path) -> bool:
     """Whether this machine can run the programs of ``root``."""
-    loader = "lib64/ld-linux-x86-64.so.2" if native == "amd64" else "lib/ld-linux-aarch64.so.1"
-    return (root / loader).exists()
+    loaders = {"amd64": "lib64/ld-linux-x86-64.so.2", "arm64": "lib/ld-linux-aarch64.so.1"}
+    return (root / loaders[native()]).exists()
 
 
 def inside(root: Path, *argv: str, options: tuple[str, ...] = ()) -> str:

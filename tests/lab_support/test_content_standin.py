@@ -109,6 +109,14 @@ def test_arguments_show_in_cache_config_info(make: Make) -> None:
     assert 'cache_dtype="fp8"' in info and 'enable_prefix_caching="False"' in info
 
 
+def test_drafts_are_counted_with_a_speculative_config(make: Make) -> None:
+    speculative = {"method": "eagle3", "model": "draft", "num_speculative_tokens": 3}
+    server = make(arguments={"speculative-config": speculative}).start()
+    server.complete(max_tokens=4)
+    assert server.metric("vllm:spec_decode_num_draft_tokens_total") == 12
+    assert server.metric("vllm:spec_decode_num_accepted_tokens_total") == 4
+
+
 def test_busy_slots_make_requests_wait(make: Make) -> None:
     server = make(arguments={"max-num-seqs": 1}, environment={"STANDIN_ITL_S": "0.1"}).start()
     threads = [threading.Thread(target=server.complete) for _ in range(3)]

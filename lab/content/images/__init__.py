@@ -35,7 +35,7 @@ def images(arch: Arch) -> dict[str, oci.Image]:
     vLLM's CPU build runs on this machine's own processor whatever the hosts' packages are for.
     """
     run_as = {"Entrypoint": ["vllm", "serve"], "Env": list(ENVIRONMENT), "WorkingDir": "/root"}
-    native: Arch = "amd64" if os.uname().machine == "x86_64" else "arm64"
+    native = base.native()
     whole = (oci.load(base.base(native)), oci.load(vllm(native)))
     small = (oci.load(base.base(arch)), oci.load(client(arch)), oci.load(standin(arch)))
     return {
@@ -51,20 +51,16 @@ def client(arch: Arch) -> Path:
         with scratch(out) as root:
             pip.install(CLIENT, arch, root)
             pip.command(root, "hf", "huggingface_hub.cli.hf")
-            compiled(root, base.base(arch) / "root")
+            compiled(root)
             oci.pack(root, out)
 
-    inputs = [digest_of(CLIENT), base.PYTHON, oci.LAYER, arch, 1]
+    inputs = [digest_of(CLIENT), base.PYTHON, oci.LAYER, arch, 2]
     return artefact(f"image-client-{arch}", inputs, build)
 
 
-def compiled(root: Path, python: Path) -> None:
-    """Byte code of pure Python packages, by the Python that this machine can run."""
-    if not base.native_root(python, "amd64" if os.uname().machine == "x86_64" else "arm64"):
-        return
-    compiler = [f"/usr/bin/python{base.PYTHON}", "-m", "compileall", "-q"]
-    words = ["--invalidation-mode", "unchecked-hash", "-s", "/mnt", "-p", "/"]
-    base.inside(python, *compiler, *words, f"/mnt/{pip.SITE}", options=(f"--bind={root}:/mnt",))
+def compiled(root: Path) -> None:
+    """Byte code of pure Python packages."""
+    base.compile_all(base.base(base.native()) / "root", root, str(pip.SITE))
 
 
 def standin(arch: Arch) -> Path:
@@ -75,10 +71,10 @@ def standin(arch: Arch) -> Path:
             place = root / pip.SITE / "standin"
             shutil.copytree(STANDIN, place, ignore=shutil.ignore_patterns("__pycache__"))
             pip.command(root, "vllm", "standin.__main__")
-            compiled(root, base.base(arch) / "root")
+            compiled(root)
             oci.pack(root, out)
 
-    return artefact(f"image-standin-{arch}", [digest_of(STANDIN), arch, base.PYTHON, 2], build)
+    return artefact(f"image-standin-{arch}", [digest_of(STANDIN), arch, base.PYTHON, 3], build)
 
 
 def vllm(arch: Arch) -> Path:

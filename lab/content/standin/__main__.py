@@ -202,6 +202,9 @@ def start(found: dict[str, Any]) -> tuple[Server, Knobs, bytearray]:
 
 def main() -> int:
     """Returns the exit status."""
+    if sys.argv[1:] in (["--version"], ["-v"]):
+        print(f"{VERSION}+standin")
+        return 0
     found = arguments.parse(sys.argv[1:])
     if not found.get("model"):
         found["model"] = "Qwen/Qwen3-0.6B"

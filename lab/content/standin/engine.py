@@ -55,6 +55,8 @@ class Engine:
     def __init__(self, arguments: Mapping[str, Any], faults: Callable[[], Faults]) -> None:
         self.faults = faults
         self.max_num_seqs = int(arguments["max-num-seqs"])
+        draft = arguments.get("speculative-config") or {}
+        self._draft_tokens = int(draft.get("num_speculative_tokens", 0))
         self.dead = False
         self.stopping: str = ""  # "", "drain" or "abort"
         self.answered = 0
@@ -176,6 +178,7 @@ class Engine:
         with self._lock:
             job.tokens += 1
             self.metrics.values["vllm:generation_tokens_total"] += 1
+            self._count_drafts()
             self.metrics.observe("iteration_tokens_total", 1.0)
             if job.tokens == 1:
                 job.first = now
@@ -183,6 +186,13 @@ class Engine:
             else:
                 since = (now - job.first) / (job.tokens - 1)
                 self.metrics.observe("inter_token_latency_seconds", since)
+
+    def _count_drafts(self) -> None:
+        """One draft a token, one of its tokens accepted."""
+        if self._draft_tokens:
+            steps = {"drafts": 1, "draft_tokens": self._draft_tokens, "accepted_tokens": 1}
+            for name, step in steps.items():
+                self.metrics.values[f"vllm:spec_decode_num_{name}_total"] += step
 
     def _count(self, job: Job) -> None:
         now = time.monotonic()

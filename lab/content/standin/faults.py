@@ -2,7 +2,7 @@
 
 The control file ($STANDIN_CONTROL, else $VLLM_CACHE_ROOT/standin.json) is one JSON object of the
 knobs below and wins over the environment. Its optional key "only" limits it to servers whose
-arguments have these values: {"only": {"served-model-name": "lab/tiny"}, "wedge": true}.
+arguments have these values: {"only": {"served-model-name": ["lab/tiny"]}, "wedge": true}.
 """
 
 from __future__ import annotations

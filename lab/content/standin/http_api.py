@@ -26,6 +26,11 @@ POST_ROUTES = (
     "/v1/chat/completions",
     "/v1/completions",
 )
+# What vLLM has besides and the stand-in only names, in its openapi.json.
+NAMED_ROUTES = (
+    *("/generative_scoring", "/scale_elastic_ep", "/is_scaling_elastic_ep", "/v1/responses"),
+    *("/v1/chat/completions/batch", "/v1/messages", "/v1/messages/count_tokens"),
+)
 DEV_ROUTES = ("/is_sleeping", "/reset_prefix_cache", "/server_info", "/sleep", "/wake_up")
 VERSION = "0.32.0"
 
@@ -124,7 +129,7 @@ class Handler(Exchange):
 
     def _get_openapi_json(self, _: bytes) -> None:
         paths: dict[str, dict[str, object]] = {}
-        for method, routes in (("get", GET_ROUTES), ("post", POST_ROUTES)):
+        for method, routes in (("get", GET_ROUTES), ("post", (*POST_ROUTES, *NAMED_ROUTES))):
             for route in routes:
                 paths.setdefault(route, {})[method] = {"responses": {"200": {}}}
         info = {"title": "FastAPI", "version": "0.1.0"}
