@@ -204,7 +204,7 @@ def test_without_an_initrd_a_host_does_not_come_back(bare_lab: Lab) -> None:
     assert not hosts.running(lab.state, lab.state.host(host))
     console = hosts.console(lab.state, lab.state.host(host)).read_text(errors="replace")
     assert "Unable to mount root fs" in console
-    with pytest.raises(LabError, match="does not come up.*Unable to mount root fs"):
+    with pytest.raises(LabError, match=r"does not come up.*Unable to mount root fs"):
         lab.start(host)
 
 
