@@ -23,16 +23,8 @@ PACKAGES = (
 )
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var", "dev")
 EMPTY = (
-    "proc",
-    "sys",
-    "dev",
-    "mnt",
-    "run",
-    "tmp",
-    "root",
-    "var/tmp",
-    "etc/ssl/certs",
-    "usr/local/bin",
+    *("proc", "sys", "dev", "mnt", "run", "tmp", "root", "var/tmp"),
+    *("etc/ssl/certs", "usr/local/bin"),
 )
 BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 APPLETS = (
