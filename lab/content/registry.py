@@ -52,7 +52,7 @@ def store(images: Mapping[str, Image], ca: Ca) -> Path:
 
 
 def share(storage: Path, image: Image) -> None:
-    """Let the store's blobs be the layers' own files: an image that changes a little costs little."""
+    """Let the store's blobs be the layers' own files, so that a small change costs little."""
     for layer in image.layers:
         name = layer.digest.removeprefix("sha256:")
         data = storage / "docker/registry/v2/blobs/sha256" / name[:2] / name / "data"
