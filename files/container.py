@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,10 @@ import command
 import layout
 from errors import HostError
 from release import Release
+
+
+class DockerDown(HostError):
+    """The daemon does not answer; nothing is known about containers."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +39,17 @@ class Container:
 
 def ours() -> list[Container]:
     """Every container with our label, running or not."""
-    out = command.run(
-        [
-            "docker",
-            "ps",
-            "--all",
-            "--quiet",
-            "--no-trunc",
-            "--filter",
-            f"label={layout.RELEASE_LABEL}",
-        ]
-    )
-    found = (inspect(name) for name in out.split())
+    label = f"label={layout.RELEASE_LABEL}"
+    done = _docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label)
+    if done.rc != 0:
+        raise HostError(done.fault())
+    found = (inspect(name) for name in done.out.split())
     return [item for item in found if item is not None]
 
 
 def inspect(name: str) -> Container | None:
-    """The container of that id or name; None if there is none. Raises HostError without Docker."""
-    done = command.attempt(["docker", "inspect", "--type", "container", name])
+    """The container of that id or name; None if there is none. Raises DockerDown without Docker."""
+    done = _docker("inspect", "--type", "container", name)
     if done.rc != 0:
         if "no such" in done.err.lower():
             return None
@@ -101,7 +100,7 @@ def remove(item: Container) -> None:
         raise HostError(
             f"container {item.name} is not ours (no label {layout.RELEASE_LABEL}); left alone"
         )
-    done = command.attempt(["docker", "rm", "--force", item.id], timeout=60)
+    done = _docker("rm", "--force", item.id, timeout=60)
     if done.rc != 0 and "no such" not in done.err.lower():
         raise HostError(done.fault())
 
@@ -112,6 +111,40 @@ def clear() -> list[str]:
     for item in leftovers:
         remove(item)
     return [item.name for item in leftovers]
+
+
+def _docker(*words: str, timeout: float = 30) -> command.Done:
+    """A docker command that ended, well or not; raises DockerDown if no daemon took it."""
+    try:
+        done = command.attempt(["docker", *words], timeout=timeout)
+    except command.Unanswered as error:
+        raise DockerDown(str(error)) from None
+    if done.rc != 0 and "cannot connect to the docker daemon" in done.err.lower():
+        raise DockerDown("Docker is down; see systemctl status docker")
+    return done
+
+
+def daemon_answers() -> bool:
+    """Whether Docker can be asked now."""
+    try:
+        return _docker("version", "--format", "{{.Server.Version}}", timeout=5).rc == 0
+    except DockerDown:
+        return False
+
+
+def alive(item: Container) -> bool:
+    """Whether the container's first process lives, asked of the kernel, not of Docker."""
+    try:
+        return item.id in Path(f"/proc/{item.pid}/cgroup").read_text()
+    except OSError:
+        return False
+
+
+def signal_process(item: Container, number: int) -> None:
+    """Signal that process without Docker; one that is gone is no error."""
+    if alive(item):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(item.pid, number)
 
 
 def refuse_foreign(release: Release) -> None:

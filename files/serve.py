@@ -28,6 +28,7 @@ from release import Release
 from server import EXTEND_S, Server, ServerFailed, Stopped
 
 MEMORY_BOUND_S = 180.0
+DOCKER_BOUND_S = 120.0
 
 
 def serve() -> int:
@@ -42,7 +43,10 @@ def serve() -> int:
         if not stop.is_set():
             run(release, stop)
     except HostError as error:
-        bootguard.note(release.digest, str(error))
+        if isinstance(error, container.DockerDown):
+            bootguard.withdraw(release.digest)  # says nothing about the release
+        else:
+            bootguard.note(release.digest, str(error))
         record_failure(release, error)
         raise
     finally:
@@ -53,6 +57,9 @@ def serve() -> int:
 
 def prepare(release: Release, stop: threading.Event) -> None:
     """Make room: no leftover of ours, nobody else on the name or the port, enough memory."""
+    await_docker(stop)
+    if stop.is_set():
+        return
     container.refuse_foreign(release)
     for name in container.clear():
         print(f"serve: removed leftover container {name}", flush=True)
@@ -64,6 +71,18 @@ def prepare(release: Release, stop: threading.Event) -> None:
         tell=lambda text: status(text, extend_s=EXTEND_S),
     )
     memory.drop_page_cache(release.memory_needed_kib)
+
+
+def await_docker(stop: threading.Event) -> None:
+    """Return when Docker answers or ``stop`` is set; raises DockerDown after a while."""
+    deadline = time.monotonic() + DOCKER_BOUND_S
+    while not stop.is_set() and not container.daemon_answers():
+        if time.monotonic() > deadline:
+            raise container.DockerDown(
+                f"Docker gave no answer for {DOCKER_BOUND_S:.0f} s; see systemctl status docker"
+            )
+        status("waiting for Docker", extend_s=EXTEND_S)
+        stop.wait(1.0)
 
 
 def require_free_port(release: Release) -> None:
@@ -125,8 +144,9 @@ def record_failure(release: Release, error: HostError) -> None:
 
 
 def clear() -> int:
-    """Remove what a killed serve left behind."""
-    container.clear()
+    """Remove what a killed serve left behind; without Docker the next start does it."""
+    if container.daemon_answers():
+        container.clear()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 import time
@@ -44,7 +45,7 @@ class Server:
         status("starting the container", extend_s=UP_S)
         self.item = container.up(release)
         self.begun = time.monotonic()
-        self.log = ServerLog(self.item.id)
+        self.log = ServerLog(self.item)
 
     def target(self, timeout_s: float, max_tokens: int = 16) -> completion.Target:
         """The completion that this server should answer."""
@@ -146,17 +147,30 @@ class Server:
             self.end(self.release.drain_timeout_s + STOP_MARGIN_S)
 
     def end(self, grace_s: int) -> None:
-        """Stop the container, kill it after ``grace_s`` seconds, and remove it."""
+        """Stop the server, kill it after ``grace_s`` seconds, and remove its container.
+
+        Without Docker its process is stopped all the same; the next start removes the rest.
+        """
+        deadline = time.monotonic() + grace_s
+        if not container.daemon_answers():
+            self._signal(deadline)
+            return
         argv = ["docker", "stop", "-t", str(grace_s), self.item.id]
         with subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as stopping:
-            deadline = time.monotonic() + grace_s + 30
-            while stopping.poll() is None and time.monotonic() < deadline:
+            while stopping.poll() is None and time.monotonic() < deadline + 30:
                 status("stopping the server", extend_s=EXTEND_S)
                 time.sleep(POLL_S / 2)
             stopping.kill()
         container.remove(self.item)
+
+    def _signal(self, deadline: float) -> None:
+        container.signal_process(self.item, signal.SIGTERM)
+        while container.alive(self.item) and time.monotonic() < deadline:
+            status("stopping the server without Docker", extend_s=EXTEND_S)
+            time.sleep(POLL_S / 2)
+        container.signal_process(self.item, signal.SIGKILL)
 
 
 class _Patience:
@@ -213,6 +227,6 @@ class _Patience:
 def death(item: Container | None) -> str:
     """How a container ended, in one line."""
     if item is None:
-        return "Docker lost the server's container, or Docker is down (systemctl status docker)"
+        return "the server is gone and Docker does not know how; see systemctl status docker"
     why = " (killed: out of memory)" if item.oom_killed else ""
     return f"the server exited with {item.exit_code}{why}"

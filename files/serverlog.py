@@ -16,18 +16,17 @@ from errors import HostError
 
 KEPT_LINES = 40
 OWN_QUESTION = '"GET /metrics HTTP/'  # the watchdog's own, every few seconds
-DOCKER_GONE_S = 60.0  # a daemon restart under live-restore leaves the server running
 
 
 class ServerLog:
     """The log of one container, read in the background until the container ends."""
 
-    def __init__(self, container_id: str) -> None:
+    def __init__(self, item: Container) -> None:
         self.stage = "starting the container"
         self.last_line_at = time.monotonic()
         self.ended = threading.Event()
         self.final: Container | None = None  # how the container ended; None: Docker lost it
-        self._id = container_id
+        self._item = item
         self._secrets = secrets()
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         threading.Thread(target=self._follow, daemon=True).start()
@@ -52,7 +51,7 @@ class ServerLog:
                 return
 
     def _read(self, since: str) -> None:
-        argv = ["docker", "logs", "--follow", "--since", since, self._id]
+        argv = ["docker", "logs", "--follow", "--since", since, self._item.id]
         with subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as follower:
@@ -71,15 +70,15 @@ class ServerLog:
         self.stage = progress.stage(text) or self.stage
 
     def _look(self) -> Container | None:
-        deadline = time.monotonic() + DOCKER_GONE_S
+        """The container now. Under live-restore the server outlives its daemon: wait for that."""
         while True:
             try:
-                return container.inspect(self._id)
+                return container.inspect(self._item.id)
             except HostError as error:
-                if time.monotonic() > deadline:
+                if not container.alive(self._item):
                     print(f"serve: {error}", flush=True)
                     return None
-                time.sleep(1.0)
+                time.sleep(2.0)
 
 
 def secrets() -> list[str]:

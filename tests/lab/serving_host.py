@@ -46,6 +46,7 @@ class ServingHost:
         debs = pool(self.lab.state.arch)
         names = [*(debs / "docker").glob("*.deb"), *(debs / "universe").glob("tini_*.deb")]
         self.push({f"/tmp/debs/{path.name}": path for path in names})
+        self.lab.write(self.name, "/etc/docker/daemon.json", '{"live-restore": true}')
         self.run("dpkg -i /tmp/debs/*.deb && rm -r /tmp/debs")
         self.push({"/opt/src/standin": REPO / "lab/content/standin"})
         self.push({"/opt/model": write_model(folder / f"model-{self.name}")})
