@@ -48,7 +48,16 @@ def work(settings: Settings, now: Snapshot) -> list[str]:
     lines += [f"reboot: {reason}" for reason in reboot_reasons(settings, now)]
     if stale(now, "docker.service", [docker.DAEMON_JSON]):
         lines.append("restart Docker: it is behind daemon.json")
+    unit = now.units.get(layout.UNIT)
+    if meant_to_serve(now) and unit and unit.ActiveState != "active":
+        lines.append(f"start {layout.UNIT}: it is {unit.ActiveState}")
     return lines
+
+
+def meant_to_serve(now: Snapshot) -> bool:
+    """It has a release and would serve it after a boot; so also after an upgrade that was killed."""
+    unit = now.units.get(layout.UNIT)
+    return now.serving.current is not None and unit is not None and unit.UnitFileState == "enabled"
 
 
 @operation()
@@ -61,7 +70,7 @@ def staged(settings: Settings) -> Commands:
     yield programs.command("install_packages", {"packages": wrong, "move": True, "stage": True})
 
 
-@operation()
+@operation(_set_in_op=False)  # its turn runs the operations of other steps
 def upgraded(settings: Settings) -> Commands:
     """The host has the pins, runs them, and serves again if it served."""
     now = current(settings)
@@ -86,9 +95,14 @@ def _take_turn(state: State, host: Host, settings: Settings) -> bool:
         result.outcome = "untouched"
         result.reason = f"its wave did not begin, because of {roll.broken_by}"
         return False
-    problem = _guarded(host, settings)
-    result.outcome, result.reason = ("failed", problem) if problem else ("switched", "")
-    roll.report(host.name, result.outcome)
+    result.outcome, problem = "failed", "the run broke off, see above"
+    try:
+        problem = _guarded(host, settings)
+        result.outcome = "failed" if problem else "switched"
+        result.release = serve.running(current(settings)) or ""
+    finally:  # the other hosts wait for it
+        result.reason = problem
+        roll.report(host.name, result.outcome)
     if problem:
         host.log_styled(f"upgrade: {problem}", fg="red", log_func=logger.error)
     return not problem
@@ -96,10 +110,10 @@ def _take_turn(state: State, host: Host, settings: Settings) -> bool:
 
 def _guarded(host: Host, settings: Settings) -> str:
     """Move the host; "" or what went wrong. A host that served is made to serve in any case."""
-    served = serves(current(settings))
+    served = meant_to_serve(current(settings))
     problem = ""
     try:
-        if served:
+        if serves(current(settings)):
             _stop(host, settings)
         _move(settings)
     except (remote.Refused, remote.Lost) as error:
@@ -109,6 +123,7 @@ def _guarded(host: Host, settings: Settings) -> str:
     forget()
     if served:
         problem = "; ".join(filter(None, (problem, _start(host, settings))))
+        forget()
     left = "" if problem else "; ".join(work(settings, current(settings)))
     return problem or (f"still to do: {left}" if left else "")
 
