@@ -55,7 +55,7 @@ def work(settings: Settings, now: Snapshot) -> list[str]:
 
 
 def meant_to_serve(now: Snapshot) -> bool:
-    """It has a release and would serve it after a boot; so also after an upgrade that was killed."""
+    """It would serve a release after a boot: so also one that a killed upgrade left stopped."""
     unit = now.units.get(layout.UNIT)
     return now.serving.current is not None and unit is not None and unit.UnitFileState == "enabled"
 
