@@ -15,6 +15,7 @@ from fleet.settings import Settings
 
 # These travel on stdin and are never installed.
 BY_STDIN = {
+    "built_image",
     "check_arguments",
     "check_repository",
     "prepare_login",
@@ -47,7 +48,7 @@ def directories(settings: Settings) -> dict[str, Directory]:
         str(layout.SECRETS): Directory(mode="700"),
         str(layout.PROGRAMS): Directory(),
         str(layout.STATE): Directory(),
-        str(layout.CACHE): Directory(),
+        str(layout.CACHE): Directory(mode="775"),  # an image of ours runs as 2000:0
         str(layout.AUDIT.parent): Directory(),
     }
 

@@ -11,7 +11,7 @@ from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, refuse, write_command
 from deploys.packages import defined, held, present, repository_files
 from deploys.units import running, stale
-from fleet import host_docker, host_files, host_packages
+from fleet import host_docker, host_files, host_packages, images
 from fleet.preflight_driver import serves
 from fleet.preflight_machine import platform
 from fleet.settings import Settings
@@ -43,7 +43,7 @@ def configured(settings: Settings) -> Commands:
             "its keys are kept and so it is never replaced"
         )
         return
-    text = host_docker.changed(now.text, settings)
+    text = host_docker.changed(now.text, settings, images.insecure(settings))
     if text is None:
         host.noop(f"{DAEMON_JSON} is as wanted")
         return
@@ -69,6 +69,17 @@ def restarted(settings: Settings) -> Commands:
     yield StringCommand("systemctl", "restart", "docker.service")
 
 
+@operation()
+def registry_known(settings: Settings) -> Commands:
+    """Docker knows that the fleet's registry speaks HTTP: a reload, no container notices."""
+    now, wanted = current(settings).docker.info, settings.image_registry
+    if wanted is None or now.speaks_http(wanted):
+        host.noop("there is none, or it is known")
+        return
+    forget()
+    yield StringCommand("systemctl", "reload", "docker.service")
+
+
 @deploy("Docker")
 def run(*, settings: Settings) -> None:
     packages = host_packages.docker(settings)
@@ -79,6 +90,7 @@ def run(*, settings: Settings) -> None:
     configured(name="Join our keys into daemon.json", settings=settings)
     running(name="Run Docker", settings=settings, units=dict.fromkeys(UNITS, ()))
     restarted(name="Restart Docker if it is behind daemon.json", settings=settings)
+    registry_known(name="Tell Docker of the fleet's registry", settings=settings)
     if settings.hold_packages:
         names = (*packages, "docker-buildx-plugin")
         held(name="Hold Docker", settings=settings, packages=names)

@@ -22,8 +22,8 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
-from deploys import ending, first_contact, invocation, provenance, report
-from fleet import options
+from deploys import ending, first_contact, invocation, locks, provenance, report
+from fleet import images, options
 from fleet import settings as fleet_settings
 from fleet.settings import Settings, SettingsError
 from fleet.waves import RolloutSettings
@@ -118,15 +118,24 @@ def check_settings(inventory: Inventory) -> list[str]:
     """Fill ``SETTINGS`` for all hosts of the inventory; every mistake found, one line each."""
     SETTINGS.clear()
     problems: list[str] = []
-    file = invocation.inventory_file()
+    file, found = invocation.inventory_file(), locks.Locks()
     for host in inventory:
+        where, data = provenance.where(host, file), _before_it_is_built(host.data.dict())
+        problems += _misplaced(data, where)
         try:
-            where = provenance.where(host, file)
-            problems += _misplaced(host.data.dict(), where)
-            SETTINGS[host.name] = fleet_settings.load(host.name, host.data.dict(), where)
+            SETTINGS[host.name] = fleet_settings.load(
+                host.name, data, where, catalogue=found.catalogue(data)
+            )
         except SettingsError as error:
             problems += error.problems
     return problems + _rollout_problems()
+
+
+def _before_it_is_built(data: dict[str, object]) -> dict[str, object]:
+    """build.py may run while there is no image yet that vllm_image could name."""
+    if "build.py" in invocation.deploy_files() and not data.get("vllm_image"):
+        return {**data, "vllm_image": images.UNBUILT}
+    return data
 
 
 def _misplaced(data: Mapping[str, object], where: Callable[[str], str]) -> list[str]:

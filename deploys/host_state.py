@@ -83,6 +83,7 @@ def _request(settings: Settings) -> dict[str, object]:
     from deploys import (
         arguments,
         base,
+        build,
         cache,
         docker,
         driver,
@@ -97,7 +98,7 @@ def _request(settings: Settings) -> dict[str, object]:
     watch = Watch()
     for step in (
         *(preflight, base, driver, docker, firewall, toolkit),
-        *(cache, image, arguments, serve),
+        *(cache, image, build, arguments, serve),
     ):
         watch |= step.watch(settings)
     return {

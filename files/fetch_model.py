@@ -86,7 +86,8 @@ def _argv(request: dict[str, Any], hub: Path) -> list[str]:
         "REQUESTS_CA_BUNDLE": CA_BUNDLE,
         "HF_HOME": "/tmp/hf",
     }
-    argv = ["docker", "run", "--rm", "--network", "host", "--entrypoint", "hf"]
+    # The cache is root's, whomever the image would run as.
+    argv = ["docker", "run", "--rm", "--network", "host", "--user", "0:0", "--entrypoint", "hf"]
     argv += ["--label", "vllm-fleet.job=download", "--volume", f"{hub}:/models/hub"]
     argv += ["--volume", f"{CA_BUNDLE}:{CA_BUNDLE}:ro"]
     if request.get("token_file"):

@@ -434,7 +434,8 @@ def docker(errors: Errors) -> dict[str, Any]:
 
 
 def docker_info() -> dict[str, Any]:
-    names = ("Driver", "Runtimes", "LiveRestoreEnabled", "CgroupDriver", "DiscoveredDevices")
+    names = ("Driver", "Runtimes", "LiveRestoreEnabled", "CgroupDriver", "DiscoveredDevices",
+             "RegistryConfig")  # fmt: skip
     info = ask_docker("/info")
     return {name: info.get(name) for name in names}
 

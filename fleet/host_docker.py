@@ -15,13 +15,24 @@ PREFERRED: Mapping[str, Any] = {
     "log-driver": "local",  # bounded; json-file grows without end
     "live-restore": True,  # containers outlive a restart of the daemon
 }
+NOTHING: Mapping[str, list[str]] = {}
 
 
-def merged(text: str | None, settings: HostSettings) -> dict[str, Any]:
-    """The host's own keys kept, ours joined in. ``text`` must be a JSON object, empty or None."""
+def merged(
+    text: str | None, settings: HostSettings, more: Mapping[str, list[str]] = NOTHING
+) -> dict[str, Any]:
+    """The host's own keys kept, ours joined in, ``more`` added to the lists of that name.
+
+    ``text`` must be a JSON object, empty or None.
+    """
     found: dict[str, Any] = json.loads(text) if text else {}
-    wanted = {**PREFERRED, **found}
-    return join(join(wanted, REQUIRED), settings.docker_daemon)
+    wanted = join(join({**PREFERRED, **found}, REQUIRED), settings.docker_daemon)
+    return {**wanted, **_added(wanted, more)}
+
+
+def _added(below: Mapping[str, Any], more: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The lists of ``below`` with what they lack; the entries of others stay."""
+    return {key: [*dict.fromkeys([*below.get(key, []), *new])] for key, new in more.items()}
 
 
 def join(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,9 +45,11 @@ def join(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def changed(text: str | None, settings: HostSettings) -> str | None:
+def changed(
+    text: str | None, settings: HostSettings, more: Mapping[str, list[str]] = NOTHING
+) -> str | None:
     """The text to write, or None when daemon.json already says the same."""
-    wanted = merged(text, settings)
+    wanted = merged(text, settings, more)
     if text and json.loads(text) == wanted:
         return None
     return json.dumps(wanted, indent=2, sort_keys=True) + "\n"

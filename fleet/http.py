@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from fleet.problems import SettingsError, shown
 
@@ -60,6 +64,29 @@ class Client:
         ) as reply:
             body = _bounded(reply.iter_content(_CHUNK), limit, url)
             return Answer(reply.status_code, reply.headers, body)
+
+
+class _Trusting(HTTPAdapter):
+    """Trusts one more authority than requests does by itself."""
+
+    def __init__(self, authority: Path) -> None:
+        self._context = ssl.create_default_context()
+        self._context.load_verify_locations(authority)
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+
+def trusting(authority: Path) -> Client:
+    """A client that also trusts the certificate in ``authority`` (PEM); SettingsError."""
+    session = requests.Session()
+    try:
+        session.mount("https://", _Trusting(authority))
+    except OSError as error:  # ssl.SSLError, for what is no certificate, is one too
+        reason = error.strerror or "not a certificate"
+        raise SettingsError(f"{authority}: no certificate to trust: {reason}") from None
+    return Client(session=session)
 
 
 def check_url(url: str) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fleet import lock
-from fleet.http import Answer, Client, check_url
+from fleet.http import Answer, Client, check_url, trusting
 from fleet.lock import Listed, Listing
 from fleet.models import ModelLock, repo_name
 from fleet.problems import SettingsError, shown
 
 ENDPOINT = "https://huggingface.co"
 _LISTING = 32 << 20  # bytes
+_REFUSAL = 64 << 10  # bytes; a refusal may be longer than the small file that was asked for
 _TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{1,500}")
 
 
@@ -36,12 +37,15 @@ class Hub:
         return self.client.get(f"{self.endpoint}{path}", headers, limit)
 
 
-def from_environment(env: Mapping[str, str], token_file: Path | None = None) -> Hub:
+def from_environment(
+    env: Mapping[str, str], token_file: Path | None = None, authority: Path | None = None
+) -> Hub:
     """The Hub of $HF_ENDPOINT with the token of ``token_file``, $HF_TOKEN, $HF_TOKEN_PATH or
-    $HF_HOME/token, in this order, as huggingface_hub has it."""
+    $HF_HOME/token, in this order, as huggingface_hub has it. ``authority`` is trusted as well."""
     endpoint = (env.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
     check_url(endpoint)
-    return Hub(endpoint, _token(env, token_file))
+    client = trusting(authority) if authority else Client()
+    return Hub(endpoint, _token(env, token_file), client)
 
 
 def _token(env: Mapping[str, str], token_file: Path | None) -> str | None:
@@ -116,7 +120,7 @@ def _small(hub: Hub, repo: str, listing: Listing, file: Listed) -> bytes:
             f"allowed: at most {lock.SMALL}"
         )
     path = f"/{repo}/resolve/{listing.commit}/{quote(file.path)}"
-    answer = hub.get(path, file.size)
+    answer = hub.get(path, max(file.size, _REFUSAL))
     if answer.status != 200:
         raise _refusal(hub, repo, listing.commit, answer)
     return answer.body

@@ -7,10 +7,10 @@ evidence. What only the image knows is checked on the host before anything stops
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from fleet import rules_arguments, rules_kernels, speculators
 from fleet.case import Case
+from fleet.catalogue import Catalogue
 from fleet.modes import Mode
 from fleet.problems import SettingsError
 from fleet.serve import ServeSettings
@@ -20,7 +20,7 @@ RULES = (*rules_arguments.RULES, *rules_kernels.RULES)
 
 
 def speculation(
-    settings: ServeSettings, mode: Mode, where: Callable[[str], str], folder: Path
+    settings: ServeSettings, mode: Mode, where: Callable[[str], str], files: Catalogue
 ) -> Speculation | None:
     """What speeds the model up in a mode that needs it; SettingsError where nothing is known."""
     wish = settings.vllm_speculator
@@ -33,18 +33,18 @@ def speculation(
         return None
     if settings.vllm_args.get("speculative-config"):
         return None
-    found = speculators.choose(settings.vllm_model, wish, folder)
+    found = speculators.choose(settings.vllm_model, wish, files.models)
     if found is None:
-        known = ", ".join(sorted(speculators.known(folder))) or "none"
+        known = ", ".join(sorted(speculators.known(files.models))) or "none"
         raise SettingsError(
             f"{where('vllm_model')}: vllm_model: found {settings.vllm_model!r}, for which no "
             f"speculator is known; mode {settings.vllm_mode!r} allows: {known}; add it to "
             "models/speculators.yaml or set vllm_speculator"
         )
     if wish:
-        return speculators.lock(found, where("vllm_speculator"), "vllm_speculator", folder)
+        return speculators.lock(found, where("vllm_speculator"), "vllm_speculator", files)
     place, key = f"models/{speculators.FILE}", f"{settings.vllm_model}.draft"
-    return speculators.lock(found, place, key, folder)
+    return speculators.lock(found, place, key, files)
 
 
 def problems(case: Case, where: Callable[[str], str]) -> list[str]:

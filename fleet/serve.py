@@ -50,11 +50,30 @@ Image = Annotated[str, Field(pattern=r"^[a-z0-9]+([._:/-]+[A-Za-z0-9_]+)*@sha256
 Parallel = Annotated[int, Field(ge=1, le=1024)]
 
 
-class ServeSettings(Strict):
+class HubSettings(Strict):
+    """Where models come from, and how sure a run must be of them."""
+
+    hf_endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
+        default="https://huggingface.co", description="The Hub that models come from"
+    )
+    hf_token_file: Annotated[str, AfterValidator(_control_side_file)] | None = Field(
+        default=None,
+        description="File on the control side that holds a Hub token; for gated models",
+    )
+    require_locks: bool = Field(
+        default=False,
+        description="Refuse a model without a lock in models/; else the Hub is asked, and the "
+        "lock holds for the one run",
+    )
+
+
+class ServeSettings(HubSettings):
     """What a host serves, and where."""
 
     vllm_mode: str = Field(description="the name of a file in modes/")
-    vllm_model: Repo = Field(description="ORG/NAME, a model with a lock in models/")
+    vllm_model: Repo = Field(
+        description="ORG/NAME, a model of the Hub; its lock in models/ pins it"
+    )
     vllm_image: Image = Field(description="an image pinned by digest, NAME@sha256:<64 hex digits>")
     vllm_args: ArgumentOverrides = Field(
         default={},
@@ -102,11 +121,4 @@ class ServeSettings(Strict):
     )
     models_dir: Annotated[str, AfterValidator(_folder)] = Field(
         default="/srv/models", description="Where hosts keep weights; hub/ in it is a Hub cache"
-    )
-    hf_endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
-        default="https://huggingface.co", description="The Hub that models come from"
-    )
-    hf_token_file: Annotated[str, AfterValidator(_control_side_file)] | None = Field(
-        default=None,
-        description="File on the control side that holds a Hub token; for gated models",
     )

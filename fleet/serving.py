@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from fleet import models, modes, rules
 from fleet.case import case
+from fleet.catalogue import OURS, Catalogue
 from fleet.models import ModelLock
 from fleet.modes import Mode
 from fleet.problems import SettingsError, explain
@@ -34,17 +33,6 @@ class Serving(ServeSettings):
         """Every model the server reads: the model, and the draft model if there is one."""
         draft = self.speculation.draft if self.speculation else None
         return (self.model, draft) if draft else (self.model,)
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Where modes and models are looked up."""
-
-    modes: Path = modes.MODES
-    models: Path = models.MODELS
-
-
-OURS = Catalogue()
 
 
 def load(
@@ -102,7 +90,7 @@ def join(
     model = lock or collect(problems, lambda: _model(data, where, catalogue))
     if flat is None or mode is None or model is None:
         raise SettingsError(*problems)
-    speculation = collect(problems, lambda: rules.speculation(flat, mode, where, catalogue.models))
+    speculation = collect(problems, lambda: rules.speculation(flat, mode, where, catalogue))
     joined = collect(problems, lambda: case(flat, mode, model, speculation, gpus=gpus))
     problems += rules.problems(joined, where) if joined else []
     if problems:
@@ -123,4 +111,4 @@ def _model(data: Mapping[str, object], where: Where, files: Catalogue) -> ModelL
         repo = models.repo_name(name) if isinstance(name, str) else None
     except ValueError:
         return None  # told when the data was validated
-    return models.load(repo, files.models, place=where("vllm_model")) if repo else None
+    return files.lock(repo, place=where("vllm_model"), key="vllm_model") if repo else None

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleet import footprint
+from fleet.catalogue import OURS, Catalogue
 from fleet.host import HostSettings
+from fleet.images import ImageSettings
 from fleet.options import RunOptions
 from fleet.problems import SettingsError
 from fleet.serve import ServeSettings
-from fleet.serving import OURS, Catalogue, Serving, Where, collect, join, parse
+from fleet.serving import Serving, Where, collect, join, parse
 from fleet.waves import RolloutSettings
 
 __all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "own_keys"]
@@ -20,7 +22,7 @@ __all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "own_keys"]
 _PYINFRA = ("_", "ssh_", "fake_")  # prefixes of pyinfra's own data keys
 
 
-class Data(HostSettings, ServeSettings, RolloutSettings, RunOptions):
+class Data(HostSettings, ServeSettings, ImageSettings, RolloutSettings, RunOptions):
     """Every key a person may set for a host, in an inventory, group data or by --data."""
 
 

@@ -134,6 +134,12 @@ class DockerInfo(Lenient):
     Runtimes: dict[str, Any] | None = None
     LiveRestoreEnabled: bool | None = None
     CgroupDriver: str | None = None
+    RegistryConfig: dict[str, Any] | None = None
+
+    def speaks_http(self, registry: str) -> bool:
+        """Whether the daemon takes ``registry`` (HOST:PORT) without TLS."""
+        known = (self.RegistryConfig or {}).get("IndexConfigs") or {}
+        return registry in known and not known[registry].get("Secure", True)
 
 
 class Docker(Lenient):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, RootModel
 
 from fleet import models, yamlfile
+from fleet.catalogue import OURS, Catalogue
 from fleet.models import ModelLock, Repo
 from fleet.strict import Strict
 
@@ -61,12 +62,12 @@ def choose(model: str, wish: str | None, folder: Path = models.MODELS) -> Specul
     return Speculator(method="eagle3", draft=wish, source="vllm_speculator")
 
 
-def lock(speculator: Speculator, place: str, key: str, folder: Path = models.MODELS) -> Speculation:
+def lock(speculator: Speculator, place: str, key: str, files: Catalogue = OURS) -> Speculation:
     """``speculator`` with its draft's lock; SettingsError names the command that makes one.
 
     ``place`` and ``key`` say who asked for the draft.
     """
     if speculator.draft is None:
         return Speculation(speculator=speculator)
-    draft = models.load(speculator.draft, folder, place=place, key=key)
+    draft = files.lock(speculator.draft, place=place, key=key)
     return Speculation(speculator=speculator, draft=draft)

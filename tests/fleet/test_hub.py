@@ -119,7 +119,7 @@ def test_a_hub_that_is_not_there_is_told() -> None:
 def test_an_endless_answer_is_cut_off(web: Site) -> None:
     config = f"/{TINY.name}/resolve/{TINY.commit}/config.json"
     web.replies[config] = Reply(body=b"x" * (1 << 20))
-    assert "answered more than 656 bytes" in refusal(web)
+    assert "answered more than 65536 bytes" in refusal(web)
 
 
 def test_a_changed_file_is_refused(web: Site) -> None:
