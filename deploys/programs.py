@@ -44,9 +44,13 @@ def with_siblings(name: str, request: Mapping[str, object]) -> StringCommand:
 
     So it runs as this checkout has it, whatever is installed on the host.
     """
+    return StringCommand("python3", "-", _stdin=stdin_with_siblings(name, request))
+
+
+def stdin_with_siblings(name: str, request: Mapping[str, object]) -> str:
+    """What ``python3 -`` reads: the programs, each as a module, then the call of ``main``."""
     sources = {part: source(part) for part in siblings(name)}
-    text = _LOADER.format(sources=sources, name=name, request=dict(request))
-    return StringCommand("python3", "-", _stdin=text)
+    return _LOADER.format(sources=sources, name=name, request=dict(request))
 
 
 @functools.cache

@@ -12,17 +12,20 @@ import sys
 import time
 from pathlib import Path
 
+import facts
+import facts_driver
+import facts_network
 import pytest
-import snapshot
+
+from deploys import programs
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "nvidia-580.159.04-h200"
-PROGRAM = Path(snapshot.__file__).read_text()
 
 
 def take(request: dict[str, object]) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-"],
-        input=f"{PROGRAM}\nmain({request!r})\n",
+        input=programs.stdin_with_siblings("snapshot", request),
         capture_output=True,
         text=True,
         check=True,
@@ -107,7 +110,7 @@ def test_a_model_is_told_file_by_file_and_a_dangling_link_has_no_size(tmp_path: 
     ],
 )
 def test_socket_tables_hold_addresses_word_by_word(packed: str, plain: str) -> None:
-    assert snapshot.address(packed) == plain
+    assert facts_network.address(packed) == plain
 
 
 def test_a_real_drivers_answers_are_read(tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_a_real_drivers_answers_are_read(tmp_path: Path) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho '{', '.join(values)}'\n")
     program.chmod(0o755)
-    fields, error = snapshot.smi(snapshot.start(str(program)))
+    fields, error = facts_driver.smi(facts.start(str(program)))
     assert error is None and fields is not None
     assert fields["name"] == "NVIDIA H200"
     assert fields["driver_version"] == "580.159.04"
@@ -129,7 +132,7 @@ def test_a_real_drivers_answers_are_read(tmp_path: Path) -> None:
 def test_a_real_drivers_proc_file_gives_the_loaded_version() -> None:
     text = (FIXTURE / "facts.txt").read_text()
     line = next(x for x in text.splitlines() if x.startswith("NVRM version"))
-    assert snapshot.loaded_version(line) == "580.159.04"
+    assert facts_driver.loaded_version(line) == "580.159.04"
 
 
 GRUB = """
@@ -170,7 +173,7 @@ submenu 'Advanced options for Ubuntu' {
 def test_grubs_default_is_found_by_number_and_by_title(
     default: str, saved: str, kernel: str | None
 ) -> None:
-    assert snapshot.boot_entry(GRUB.replace("DEFAULT", default), saved)[0] == kernel
+    assert facts_driver.boot_entry(GRUB.replace("DEFAULT", default), saved)[0] == kernel
 
 
 def test_it_is_quick() -> None:
