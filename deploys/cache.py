@@ -35,7 +35,7 @@ def files() -> dict[str, File]:
     programs_by_path = {
         str(layout.PROGRAMS / f"{name}.py"): File(programs.source(name))
         for name in names
-        if name not in BY_STDIN
+        if name not in BY_STDIN and not name.startswith("facts")
     }
     unit = (programs.FILES / layout.UNIT).read_text()
     return {**programs_by_path, str(layout.UNIT_FILE): File(unit)}

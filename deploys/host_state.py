@@ -65,7 +65,8 @@ def current(settings: Settings) -> Snapshot:
     key = (host.name, _phase())
     if key not in _seen:
         request = json.loads(json.dumps(_request(settings)))
-        found = host.get_fact(HostSnapshot, _stdin=programs.stdin("snapshot", request))
+        text = programs.stdin_with_siblings("snapshot", request)
+        found = host.get_fact(HostSnapshot, _stdin=text)
         _seen[key] = found if found is not None else Snapshot.unreadable()
     return _seen[key]
 

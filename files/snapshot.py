@@ -1,6 +1,6 @@
 """All that a converge compares with, read in one go: `main(request)` prints one JSON line.
 
-Runs on the host as `python3 -` over SSH, its siblings (`facts*.py`) with it, so it uses the standard
+Runs on the host as `python3 -` over SSH, its siblings (`facts*.py`) with it. It needs the standard
 library only and changes nothing. A fact that cannot be read is null and has an entry in "errors";
 one bad fact never hides the others. The slow parts (nvidia-smi, modinfo, systemctl) run side by
 side while files are read.
