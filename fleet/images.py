@@ -26,8 +26,13 @@ _HERE = Path(__file__).parent.parent
 def _address(value: str) -> str:
     host, _, port = value.rpartition(":")
     try:
-        ipaddress.IPv4Address(host)
-        if not re.fullmatch(r"[1-9]\d{0,4}", port) or not 1024 <= int(port) <= 65535:
+        found = ipaddress.IPv4Address(host)
+        if (
+            found.is_unspecified
+            or found.is_loopback
+            or not re.fullmatch(r"[1-9]\d{0,4}", port)
+            or not 1024 <= int(port) <= 65535
+        ):
             raise ValueError
     except ValueError:
         raise ValueError(

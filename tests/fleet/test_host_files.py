@@ -67,6 +67,14 @@ def test_daemon_json_keeps_what_is_not_ours(files: Catalogue) -> None:
     assert host_docker.changed(text, settings) is None
 
 
+def test_a_registry_of_ours_joins_those_that_are_known(files: Catalogue) -> None:
+    settings, more = load(files), {"insecure-registries": ["192.0.2.1:5000"]}
+    text = host_docker.changed('{"insecure-registries": ["r.example"]}', settings, more)
+    assert text is not None
+    assert json.loads(text)["insecure-registries"] == ["r.example", "192.0.2.1:5000"]
+    assert host_docker.changed(text, settings, more) is None
+
+
 def test_a_persons_docker_keys_win(files: Catalogue) -> None:
     settings = load(files, docker_daemon={"live-restore": False, "mtu": 9000})
     found = host_docker.merged('{"mtu": 1500}', settings)
