@@ -37,7 +37,9 @@ def activate(
     ``remote.Lost`` when it did not answer for ``lost_after_s``.
     """
     report = _begin(host, settings, release, why)
-    began, told = time.monotonic(), ""
+    begun, began, told = report.get("id"), time.monotonic(), ""
+    for note in report.get("notes") or []:
+        host.log(f"{label}: {note}")
     while not report.get("outcome"):
         if report.get("interrupted"):
             raise remote.Refused(
@@ -51,6 +53,11 @@ def activate(
         asked = {"timeout_s": WAIT_S, "seen": report.get("updated")}
         lines = remote.insist(host, _command("wait", asked), patience_s=settings.lost_after_s)
         report = remote.parse(lines)
+        if report.get("id") != begun:
+            raise remote.Refused(
+                f"activation {begun} was ended by {report.get('who')} from {report.get('origin')}, "
+                f"who now switches to release {report.get('release')}; see status.py"
+            )
     return report
 
 

@@ -7,12 +7,12 @@ import json
 import time
 from collections.abc import Sequence
 
-from pyinfra import logger
 from pyinfra.api.command import FunctionCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from deploys import programs, remote
+from deploys.operations import tell
 
 POLL_S = 1.0
 TELL_S = 10.0
@@ -29,9 +29,7 @@ def job(kind: str, argv: Sequence[str], *, deadline_s: float) -> FunctionCommand
             problem = _follow(host, kind, unit, list(argv), deadline_s)
         except (remote.Refused, remote.Lost) as error:
             problem = str(error)
-        if problem:
-            host.log_styled(f"{kind}: {problem}", fg="red", log_func=logger.error)
-        return not problem
+        return tell(host, f"{kind}: {problem}") if problem else True
 
     return FunctionCommand(follow, (), {})
 

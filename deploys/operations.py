@@ -18,6 +18,7 @@ from pyinfra.api.state import State
 
 from deploys import programs
 from deploys.host_state import current, forget
+from deploys.report import RUN
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
@@ -49,7 +50,9 @@ class Directory:
 
 
 def tell(host: Host, line: str) -> bool:
-    """Say what is wrong on a host; False, as a command's status."""
+    """Say what is wrong on a host, there and in the run's report; False, as a command's status."""
+    result = RUN.of(host.name)
+    result.reason = result.reason or line
     host.log_styled(line, fg="red", log_func=logger.error)
     return False
 

@@ -27,11 +27,16 @@ class Refused(Exception):
 
 
 def run(host: Host, command: StringCommand, *, timeout_s: int = ANSWER_S) -> list[str]:
-    """Standard output's lines of one command as root; ``Refused`` when it fails."""
+    """Standard output's lines of one command as root; ``Refused`` when it fails.
+
+    A connection that broke meanwhile raises ConnectionError: nobody knows how the command ended.
+    """
     arguments: dict[str, Any] = {"_sudo": bool(host.state.config.SUDO), "_timeout": timeout_s}
     # Only operations pass on what a command brings along itself; here it is the stdin.
     ok, output = host.run_shell_command(command, **command.connector_arguments, **arguments)
     if not ok:
+        if not alive(host):
+            raise ConnectionError("the connection broke")
         lines = [*output.stderr_lines, *output.stdout_lines] or ["no output"]
         raise Refused(lines[-1])
     return list(output.stdout_lines)
@@ -54,19 +59,37 @@ def parse(lines: list[str]) -> dict[str, Any]:
     return answer
 
 
-def insist(host: Host, command: StringCommand, *, patience_s: float) -> list[str]:
-    """Like ``run``, connecting again for ``patience_s`` seconds when the connection breaks."""
+def insist(
+    host: Host, command: StringCommand, *, patience_s: float, timeout_s: int = ANSWER_S
+) -> list[str]:
+    """Like ``run``, connecting again for ``patience_s`` seconds when the connection breaks.
+
+    Raises ``Lost`` when that did not help.
+    """
     end = time.monotonic() + patience_s
     while True:
         try:
             if not host.connected:
                 host.connect(show_errors=False, raise_exceptions=True)
-            return run(host, command)
+            return run(host, command, timeout_s=timeout_s)
         except (TimeoutError, OSError, EOFError, SSHException, ConnectError) as error:
             if time.monotonic() > end:
                 raise Lost(f"no answer for {patience_s:.0f} s ({error})") from error
             hang_up(host)
             time.sleep(RETRY_S)
+
+
+def alive(host: Host) -> bool:
+    """Whether the connection that just ended a command still stands.
+
+    pyinfra tells a broken one as a command that failed without a word.
+    """
+    client = getattr(host.connector, "client", None)
+    if client is None:
+        return True  # a connector without a connection
+    time.sleep(0.1)  # paramiko closes the channels first, then says that the transport is gone
+    transport = client.get_transport()
+    return bool(transport is not None and transport.is_active())
 
 
 def hang_up(host: Host) -> None:

@@ -16,6 +16,7 @@ from fleet import difference, preflight, render
 from fleet.settings import Settings
 
 GATE_S = 180  # one short completion, also behind a full queue
+PATIENCE_S = 30  # for a connection that breaks
 
 
 def _ask(settings: Settings) -> dict[str, Any]:
@@ -31,8 +32,9 @@ def _ask(settings: Settings) -> dict[str, Any]:
     asked = declared if _wanted(settings) == render.release(settings).digest else {}
     command = programs.command("completion", asked)
     try:
-        return remote.parse(remote.run(host, command, timeout_s=GATE_S))
-    except remote.Refused as error:
+        lines = remote.insist(host, command, patience_s=PATIENCE_S, timeout_s=GATE_S)
+        return remote.parse(lines)
+    except (remote.Refused, remote.Lost) as error:
         return {"ok": False, "detail": str(error)}
 
 

@@ -8,6 +8,7 @@ Request: {"files": [{"path", "mode" (octal text), "text" (or null: only mode and
 import json
 import os
 import shutil
+import sys
 import tempfile
 from typing import Any
 
@@ -33,8 +34,10 @@ def _write(spec: Spec) -> None:
             os.fsync(file.fileno())
         _own(new, spec)
         os.replace(new, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(new)
+        if isinstance(error, OSError):  # a write's own error names no file
+            raise OSError(error.errno, error.strerror, path) from None
         raise
 
 
@@ -47,6 +50,13 @@ def _link(spec: Spec) -> None:
 
 
 def main(request: Spec) -> None:
+    try:
+        print(json.dumps({"written": _all(request)}))
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}; free or mend the disk")
+
+
+def _all(request: Spec) -> list[str]:
     written = []
     for spec in request.get("directories", []):
         os.makedirs(spec["path"], exist_ok=True)
@@ -64,4 +74,4 @@ def main(request: Spec) -> None:
         if os.path.lexists(path):
             os.unlink(path)
             written.append(path)
-    print(json.dumps({"written": written}))
+    return written
