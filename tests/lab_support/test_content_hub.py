@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from standin_server import write_model
 
 from lab.content import ACCESS, TOKENS, hub
 from lab.content.models import sharded, tiny
 from lab.supply.server import Server
+from tests.lab_support.standin_server import write_model
 
 TIMEOUT = 10
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from standin_server import write_model
 
 from lab.content import ACCESS, TOKENS, hub, images, oci, pip, registry
 from lab.content.models import sharded
 from lab.supply.ca import ca
+from tests.lab_support.standin_server import write_model
 
 
 def tree(folder: Path, time: int) -> Path:

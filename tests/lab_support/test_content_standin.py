@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from standin_server import NAME, Standin, write_model
 
 from lab.content.models import sharded, tiny
+from tests.lab_support.standin_server import NAME, Standin, write_model
 
 Make = Callable[..., Standin]
 
