@@ -116,7 +116,7 @@ def _reconnect(state: State, host: Host) -> bool:
     try:
         host.connect(show_errors=False, raise_exceptions=True)
         remote.run(host, StringCommand("true"))
-    except (ConnectError, remote.Refused) as error:
+    except (ConnectError, OSError, remote.Refused) as error:
         line = f"our user's key does not open the host ({error}); passwords stay allowed"
         host.log_styled(line, fg="red", log_func=logger.error)
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from gevent.lock import Semaphore
 from paramiko import SSHException
@@ -66,7 +67,8 @@ def _in_turn(state: State, host: Host, settings: Settings, boot_id: str) -> bool
 def _reboot(host: Host, settings: Settings, boot_id: str) -> bool:
     began = time.monotonic()
     try:
-        remote.run(host, REBOOT)
+        with suppress(ConnectionError):  # it may go down before it has answered
+            remote.run(host, REBOOT)
         _wait(host, boot_id, began + settings.reboot_timeout_s)
     except (remote.Refused, remote.Lost) as error:
         line = f"reboot: {error}; look at its console, then run the same command again"
