@@ -207,6 +207,7 @@ def write_evidence(run: RunReport) -> str:
         "run": invocation.program(),
         "exit_code": run.exit_code(),
         "hosts": [asdict(result) for result in run.results.values()],
+        "preflight": {name: [asdict(f) for f in found] for name, found in run.findings.items()},
     }
     try:
         EVIDENCE.mkdir(exist_ok=True)
