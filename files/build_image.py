@@ -46,8 +46,13 @@ def run(argv: list[str], what: str, environment: dict[str, str] | None = None) -
             lines.append(line.strip())
     if status := process.wait():
         telling = [line for line in lines[-40:] if TELLING.search(line)] or lines or ["no output"]
-        raise Failed(f"{what}: exit status {status}: {telling[-1][:240]}")
+        raise Failed(f"{what}: exit status {status}: {short(telling[-1])}")
     return lines
+
+
+def short(line: str) -> str:
+    """A long line without its middle: what failed stands in front, why at the end."""
+    return line if len(line) <= 240 else f"{line[:90]} … {line[-147:]}"
 
 
 def has_buildkit() -> bool:
@@ -116,7 +121,7 @@ def push(tag: str, target: str) -> str:
         subprocess.run(["docker", "image", "rm", target], capture_output=True, check=False)
     found = [match[1] for line in lines if (match := re.search(r"digest: (sha256:\w{64})", line))]
     if not found:
-        raise Failed(f"docker push: told no digest: {lines[-1][:240] if lines else 'no output'}")
+        raise Failed(f"docker push: told no digest: {short(lines[-1]) if lines else 'no output'}")
     return found[-1]
 
 
