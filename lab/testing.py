@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 
-from lab import hosts, lifecycle, network
+from lab import hosts, keeping, lifecycle, network
 from lab.command import LabError
 from lab.network import inside
 from lab.state import Arch, Platform, State, load
@@ -105,6 +105,20 @@ class Lab:
             self.mend(name)
         lifecycle.reset(self.state, *names)
 
+    def kept(self, name: str) -> bool:
+        """Whether ``keep`` was called with this name for hosts of this kind in this session."""
+        return keeping.place(self.state, name).exists()
+
+    def keep(self, host: str, name: str) -> None:
+        """Keep what a host holds; it is shut down and switched on again for it."""
+        keeping.keep(self.state, self.state.host(host), name)
+
+    def give(self, name: str) -> None:
+        """Every host begins anew with what was kept."""
+        for host in self.names:
+            self.mend(host)
+        keeping.give(self.state, name)
+
     def reboot(self, host: str) -> None:
         """Reboot and wait for a login."""
         hosts.reboot(self.state, self.state.host(host))
@@ -164,6 +178,11 @@ class Keeper:
         return self.lab
 
     def close(self) -> None:
-        """Take it down."""
+        """Take it down; what was kept stays for the next one."""
         self.lab = None
         lifecycle.down(self.name)
+
+    def end(self) -> None:
+        """Take it down for good."""
+        self.close()
+        keeping.forget(lifecycle.wanted(self.name, 1))

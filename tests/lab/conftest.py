@@ -9,13 +9,15 @@ A test module says what it needs in module variables, all optional, and takes th
     def test_something(lab: Lab) -> None:
         lab.run("spark-01", "systemctl is-active docker")
 
-``lab`` begins bare for every module; ``bare_lab`` for every test. See lab/testing.py for what a
+``lab`` begins bare for every module; ``bare_lab`` for every test; ``deployed`` serves the stand-in
+from the start. See lab/testing.py for what a
 ``Lab`` can do. One lab is kept for the whole session; its name is $LAB_NAME, else ``pytest``.
 Without root, or where the lab cannot run, these tests are skipped with the reason; with CI=true
 they fail instead.
 """
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,8 +31,9 @@ from lab.testing import Keeper, Lab
 def keeper() -> Iterator[Keeper]:
     """The session's lab; taken down at its end."""
     kept = Keeper(os.environ.get("LAB_NAME", "pytest"))
+    kept.end()
     yield kept
-    kept.close()
+    kept.end()
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +56,30 @@ def lab(request: pytest.FixtureRequest, able: None, keeper: Keeper) -> Lab:
         getattr(needs, "PLATFORM", "ubuntu"),
         getattr(needs, "ARCH", "amd64"),
     )
+
+
+@pytest.fixture(scope="module")
+def deployed(lab: Lab) -> Lab:
+    """Every host serves the stand-in as ``deploy.py`` leaves it; deployed once a session, then
+    given to the hosts from what was kept."""
+    if lab.kept("deployed"):
+        lab.give("deployed")
+        settled(lab)
+    else:
+        done = lab.pyinfra("deploy.py", data={"vllm_image": lab.state.images["vllm-standin"]})
+        assert done.returncode == 0, done.stdout[-6000:]
+        lab.keep(lab.names[0], "deployed")
+        settled(lab)
+    return lab
+
+
+def settled(lab: Lab, bound_s: float = 120) -> None:
+    """Wait until vllm.service answers on every host."""
+    end = time.monotonic() + bound_s
+    for host in lab.names:
+        while lab.run(host, "systemctl is-active vllm", check=False).stdout.strip() != "active":
+            assert time.monotonic() < end, lab.text(host, "journalctl -u vllm -n 30 -o cat")
+            time.sleep(0.3)
 
 
 @pytest.fixture

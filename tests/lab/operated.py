@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lab.testing import REPO, Done, Lab
-from tests.lab.serving_host import A, B, C, ServingHost
+from tests.lab.serving_host import A, B, C, ServingHost, prepared_hosts
 
 # Strict settings want an image; these tests never pull it.
 DATA = {"vllm_image": f"registry.lab:5000/absent@sha256:{'0' * 64}"}
@@ -19,10 +19,7 @@ DATA = {"vllm_image": f"registry.lab:5000/absent@sha256:{'0' * 64}"}
 
 def prepared(lab: Lab, folder: Path) -> dict[str, ServingHost]:
     """Every host of the lab with Docker, programs, model and stand-in image."""
-    hosts = {name: ServingHost(lab, name) for name in lab.names}
-    for host in hosts.values():
-        host.prepare(folder)
-    return hosts
+    return {host.name: host for host in prepared_hosts(lab, folder)}
 
 
 def serve(hosts: dict[str, ServingHost], *releases: str) -> None:

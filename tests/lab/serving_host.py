@@ -229,6 +229,8 @@ def spread(
 def prepared_hosts(lab: Lab, folder: Path) -> list[ServingHost]:
     """Every host of the lab, ready to serve."""
     found = [ServingHost(lab, name) for name in lab.names]
-    with ThreadPoolExecutor(len(found)) as pool:
-        list(pool.map(lambda host: host.prepare(folder), found))
+    if not lab.kept("prepared"):
+        found[0].prepare(folder)
+        lab.keep(found[0].name, "prepared")
+    lab.give("prepared")
     return found

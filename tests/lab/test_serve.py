@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lab.testing import Lab
-from tests.lab.serving_host import CONTROL, A, ServingHost
+from tests.lab.serving_host import CONTROL, A, ServingHost, prepared_hosts
 
 HOSTS = 1
 ID = "docker inspect -f '{{.Id}}' vllm"
@@ -15,9 +15,7 @@ ID = "docker inspect -f '{{.Id}}' vllm"
 
 @pytest.fixture(scope="module")
 def prepared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> ServingHost:
-    host = ServingHost(lab, lab.names[0])
-    host.prepare(tmp_path_factory.mktemp("host"))
-    return host
+    return prepared_hosts(lab, tmp_path_factory.mktemp("host"))[0]
 
 
 @pytest.fixture
