@@ -30,13 +30,6 @@ NOWHERE = "frobnicate-tensors"
 VARIABLE = "VLLM_FROBNICATE_TENSORS"
 
 
-@pytest.fixture(scope="module")
-def serving(lab: Lab) -> Lab:
-    done = lab.pyinfra("deploy.py", data=standin(lab))
-    assert done.returncode == 0, done.stdout[-6000:]
-    return lab
-
-
 def switched_while_asking(lab: Lab, **data: str) -> tuple[Done, list[str]]:
     """A switch, and the statuses of completions that were asked for all the while."""
     process = lab.start_pyinfra("switch.py", data={**standin(lab), **data})
@@ -58,23 +51,23 @@ def switched_while_asking(lab: Lab, **data: str) -> tuple[Done, list[str]]:
     ],
 )
 def test_the_image_refuses_and_the_old_model_keeps_answering(
-    serving: Lab, key: str, name: str, value: object, told: str
+    deployed: Lab, key: str, name: str, value: object, told: str
 ) -> None:
     assert NEWER in SWITCHES  # else the settings would refuse it without asking an image
-    before = serving.text(HOST, OURS)
-    done, answers = switched_while_asking(serving, **{key: json.dumps({name: value})})
+    before = deployed.text(HOST, OURS)
+    done, answers = switched_while_asking(deployed, **{key: json.dumps({name: value})})
     assert done.returncode == 1, done.stdout[-4000:]
     lines = [line for line in done.stdout.splitlines() if name in line]
     assert len(lines) == 1, done.stdout
-    image = serving.state.images["vllm-standin"]
+    image = deployed.state.images["vllm-standin"]
     wanted = rf"--data: {key}\.{name}: refused by {re.escape(image)} \(.*{re.escape(told)}"
     assert re.search(wanted, lines[0]), lines[0]
     assert "Traceback" not in done.stdout
     assert len(answers) > 3 and set(answers) == {"200"}, answers
-    assert serving.text(HOST, OURS) == before
+    assert deployed.text(HOST, OURS) == before
 
 
-def test_without_the_mistake_the_same_switch_has_nothing_to_do(serving: Lab) -> None:
-    done = serving.pyinfra("switch.py", data=standin(serving))
+def test_without_the_mistake_the_same_switch_has_nothing_to_do(deployed: Lab) -> None:
+    done = deployed.pyinfra("switch.py", data=standin(deployed))
     assert done.returncode == 0, done.stdout[-4000:]
-    assert serving.text(HOST, ASK) == "200"
+    assert deployed.text(HOST, ASK) == "200"
