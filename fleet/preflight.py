@@ -32,6 +32,8 @@ def findings(settings: Settings, snapshot: Snapshot) -> list[Finding]:
     """All that is known about one host. What deploy.py mends by itself is a warning."""
     if "snapshot" in snapshot.errors:
         return machine(settings, snapshot)[:1]
+    if platform(snapshot) == "other":  # what it lacks beyond that is no news
+        return machine(settings, snapshot)
     return [
         *machine(settings, snapshot),
         *kernel(settings, snapshot),

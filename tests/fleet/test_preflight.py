@@ -35,16 +35,16 @@ def test_a_host_that_gave_no_answer_is_blocked(files: Catalogue) -> None:
 
 
 def test_nothing_is_ready_when_nothing_is_known(files: Catalogue) -> None:
-    found = preflight.findings(load(files), Snapshot())
-    ready = {f.name for f in found if f.level == "ready"}
-    # What an empty host rightly is: without errors, without packages, without a foreign server.
-    assert ready <= {
-        *("facts", "watchdog", "known bad", "apt sources", "packages", "dpkg"),
-        *("other docker", "daemon.json", "port 8000"),
-    }
-    assert {"architecture", "platform", "gpu", "driver loaded"} <= {
-        f.name for f in found if f.level == "blocked"
-    }
+    names = {"ID": "ubuntu", "VERSION_ID": "24.04"}
+    for blank in (Snapshot(), Snapshot.model_validate({"host": {"os_release": names}})):
+        found = preflight.findings(load(files), blank)
+        ready = {f.name for f in found if f.level == "ready"}
+        # What an empty host rightly is: without errors, packages, or a foreign server.
+        assert ready <= {
+            *("facts", "watchdog", "known bad", "apt sources", "packages", "dpkg", "platform"),
+            *("other docker", "daemon.json", "port 8000", "swap"),
+        }
+        assert {"architecture", "gpu", "cgroup"} <= {f.name for f in found if f.level == "blocked"}
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,19 @@ def test_a_pin_that_the_repository_has_not_is_told_with_what_there_is(lab: Lab) 
     refused(lab, "libnvidia-container", "1.20.0-1", "9.9.9-1", toolkit_version="9.9.9-1")
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"disk_reserve_gib": "100000"}, ["disk", "GiB free", "100000 GiB to spare"]),
+        ({"host_arch": "arm64"}, ["architecture", "amd64", "arm64"]),
+    ],
+)
+def test_a_wish_the_host_cannot_meet_is_told(
+    lab: Lab, data: dict[str, str], told: list[str]
+) -> None:
+    refused(lab, *told, **data)
+
+
 def second_definition(lab: Lab) -> None:
     line = "deb https://download.docker.com/linux/ubuntu noble stable\n"
     lab.write("spark-01", "/etc/apt/sources.list.d/docker.list", line)
@@ -99,19 +112,6 @@ def test_a_fault_on_the_host_is_told_with_its_remedy(
     lab.reset("spark-01")
     fault(lab)
     refused(lab, *told)
-
-
-@pytest.mark.parametrize(
-    ("data", "told"),
-    [
-        ({"disk_reserve_gib": "100000"}, ["disk", "GiB free", "100000 GiB to spare"]),
-        ({"host_arch": "arm64"}, ["architecture", "amd64", "arm64"]),
-    ],
-)
-def test_a_wish_the_host_cannot_meet_is_told(
-    lab: Lab, data: dict[str, str], told: list[str]
-) -> None:
-    refused(lab, *told, **data)
 
 
 def test_a_known_bad_kernel_is_refused_in_a_replica(lab: Lab) -> None:
