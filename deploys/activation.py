@@ -22,6 +22,7 @@ from deploys import remote
 from fleet.settings import Settings
 
 WAIT_S = 10  # a progress line at least this often
+ANSWER_S = 15  # over which an answer is late
 BEGIN_TRIES = 3
 RUN_ID = uuid.uuid4().hex[:8]
 _BROKEN = (TimeoutError, OSError, EOFError, SSHException, ConnectError)
@@ -51,7 +52,12 @@ def activate(
         host.log(f"{label}, {elapsed}, {'still ' if line == told else ''}{line}")
         told = line
         asked = {"timeout_s": WAIT_S, "seen": report.get("updated")}
-        lines = remote.insist(host, _command("wait", asked), patience_s=settings.lost_after_s)
+        lines = remote.insist(
+            host,
+            _command("wait", asked),
+            patience_s=settings.lost_after_s,
+            timeout_s=WAIT_S + ANSWER_S,
+        )
         report = remote.parse(lines)
         if report.get("id") != begun:
             raise remote.Refused(

@@ -20,6 +20,7 @@ from deploys import invocation, report
 
 READS_ONLY = {"status.py", "verify.py"}
 EXIT_INTERRUPTED = 128
+END_S = 5  # for greenlets to end
 
 _confirm = cli._do_confirm
 _exit = cli._exit
@@ -120,8 +121,14 @@ def leave() -> None:
 
 
 def disconnect(state: State) -> None:
-    """The last thing pyinfra does, whatever came before; so our report is the last that is read."""
+    """The last thing pyinfra does, whatever came before; so our report is the last that is read.
+
+    After an interruption the hosts' greenlets are ended first: they hold the pool's slots, and
+    would go on with the next wave.
+    """
     try:
+        if report.RUN.interrupted and state.pool is not None:
+            state.pool.kill(timeout=END_S)
         disconnect_all(state)
     finally:
         report.RUN.tell()

@@ -30,6 +30,7 @@ from fleet.waves import RolloutSettings
 
 SETTINGS: dict[str, Settings] = {}
 KEEPALIVE_S = 15
+DEAD_S = 45  # without an answer to a packet; the kernel alone would wait a quarter of an hour
 FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 
 _connect = SSHConnector._connect
@@ -73,6 +74,8 @@ def _connect_tuned(self: SSHConnector) -> None:
     # is no socket.
     if setsockopt := getattr(transport.sock, "setsockopt", None):
         setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if unacknowledged := getattr(socket, "TCP_USER_TIMEOUT", None):  # Linux only
+            setsockopt(socket.IPPROTO_TCP, unacknowledged, DEAD_S * 1000)
 
 
 def _limit_that_matches(inventory: Inventory, limit: Iterable[str] | None) -> list[Host] | None:

@@ -74,7 +74,8 @@ def insist(
             return run(host, command, timeout_s=timeout_s)
         except (TimeoutError, OSError, EOFError, SSHException, ConnectError) as error:
             if time.monotonic() > end:
-                raise Lost(f"no answer for {patience_s:.0f} s ({error})") from error
+                why = str(error) or type(error).__name__
+                raise Lost(f"no answer for {patience_s:.0f} s ({why})") from error
             hang_up(host)
             time.sleep(RETRY_S)
 

@@ -93,6 +93,14 @@ class RunReport:
         """The execution is over: account for hosts that failed without a result of their own."""
         self.closed = True
         for result in self.results.values():
+            if self.interrupted and result.outcome == "not reached":
+                switching = result.wave is not None
+                result.outcome = "lost" if switching else "untouched"
+                result.reason = (
+                    "the run was stopped while it switched; status.py shows how it ended"
+                    if switching
+                    else "the run was stopped before its turn"
+                )
             if result.host in failed and not result.reason:
                 result.reason = "a step failed, see above"
 

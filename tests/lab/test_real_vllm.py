@@ -42,7 +42,8 @@ def test_a_switch_with_the_real_server(lab: Lab, capsys: pytest.CaptureFixture[s
     bare = fleet.run("deploy.py", vllm_mode=fleet.mode)
     assert bare.code == 0, bare.output[-8000:]
     deployed = time.monotonic() - began
-    before = {host: figures(fleet, host)["load"] for host in fleet.names}
+    serving = "/run/vllm-fleet/serving.json"
+    before = {host: record(fleet, host, serving)["ready_s"] for host in fleet.names}
 
     ran = fleet.run(wave_size="1")
     assert ran.code == 0, ran.output[-8000:]
@@ -53,7 +54,7 @@ def test_a_switch_with_the_real_server(lab: Lab, capsys: pytest.CaptureFixture[s
     for host in fleet.names:
         found = fleet.probe(host)
         assert (LENGTHS[found["length"]], len(found["containers"])) == (ALTERNATIVE, 1)
-        answer = fleet.sh(host, "python3 -B /usr/local/lib/vllm-fleet/completion.py")
+        answer = fleet.sh(host, "python3 -B /usr/local/lib/vllm-fleet/completion.py '{}'")
         assert json.loads(answer)["completion_tokens"] == 16
     seen = {host: figures(fleet, host) for host in fleet.names}
     with capsys.disabled():

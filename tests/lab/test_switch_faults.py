@@ -381,7 +381,7 @@ def test_ctrl_c(fleet: Fleet) -> None:
     fleet.caught([S1], process)
     process.send_signal(signal.SIGINT)
     ran = fleet.finish(process, began)
-    assert ran.code == 130, ran.output[-8000:]
+    expect(fleet, ran, 130, **{**all_of(fleet, "untouched"), "spark_01": "lost"})
     fleet.go_on(S1)
     ends = {**everywhere(fleet, fleet.mode), S1: target}
     assert fleet.settles(ends) == ends
