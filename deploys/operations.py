@@ -11,7 +11,7 @@ from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 
 from pyinfra import host, logger
-from pyinfra.api.command import FunctionCommand, PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
@@ -23,14 +23,6 @@ from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
 Commands = Generator[PyinfraCommand, None, None]
-
-APT = (
-    "DEBIAN_FRONTEND=noninteractive apt-get -y -q "
-    "-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "
-    "-o APT::Get::Always-Include-Phased-Updates=true"
-)
-# Without Error-Mode=any a repository signed by another key is only a warning and exit status 0.
-APT_UPDATE = f"{APT} -o APT::Update::Error-Mode=any update"
 
 
 @dataclass(frozen=True)
@@ -146,30 +138,3 @@ def _is(snapshot: Snapshot, path: str, wanted: Directory) -> bool:
         wanted.mode,
         wanted.owner,
     )
-
-
-def install_command(packages: Mapping[str, str | None]) -> StringCommand:
-    """``apt-get install`` of name → version (None: any; a trailing ``*`` matches the rest)."""
-    wanted = [
-        name if version is None else f"{name}={version}" for name, version in packages.items()
-    ]
-    return StringCommand(
-        APT,
-        "install",
-        "--no-install-recommends",
-        "--allow-downgrades",
-        "--allow-change-held-packages",
-        *map(QuoteString, wanted),
-    )
-
-
-def has_package(snapshot: Snapshot, name: str, version: str | None = None) -> bool:
-    """Installed, and of that version (a trailing ``*`` matches any rest)."""
-    found = snapshot.packages.get(name)
-    if found is None or found.version is None or found.status != "installed":
-        return False
-    if version is None:
-        return True
-    if version.endswith("*"):
-        return found.version.startswith(version[:-1])
-    return found.version == version
