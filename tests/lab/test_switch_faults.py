@@ -370,7 +370,7 @@ def test_a_host_lost_while_it_stages(fleet: Fleet) -> None:
     assert ran.code == 1 and ran.seconds < 180, ran.output[-8000:]
     assert {r["outcome"] for r in ran.hosts.values()} == {"not reached"}
     assert fleet.serves() == everywhere(fleet, fleet.mode)
-    fleet.row("host lost while it stages", ran, S4, "a step failed", fleet.mode)
+    fleet.row("host lost while it stages", ran, S4, "no answer for 30 s", fleet.mode)
 
 
 def test_ctrl_c(fleet: Fleet) -> None:
