@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import socket
 import time
 import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 import layout
@@ -21,7 +23,8 @@ from pyinfra.api.host import Host
 from deploys import remote
 from fleet.settings import Settings
 
-WAIT_S = 10  # a progress line at least this often
+WAIT_S = 10
+TELL_S = 10  # a progress line at least this often
 ANSWER_S = 15  # over which an answer is late
 BEGIN_TRIES = 3
 RUN_ID = uuid.uuid4().hex[:8]
@@ -38,33 +41,49 @@ def activate(
     ``remote.Lost`` when it did not answer for ``lost_after_s``.
     """
     report = _begin(host, settings, release, why)
-    begun, began, told = report.get("id"), time.monotonic(), ""
+    begun, progress = report.get("id"), _Progress(host, label)
     for note in report.get("notes") or []:
         host.log(f"{label}: {note}")
     while not report.get("outcome"):
         if report.get("interrupted"):
             raise remote.Refused(
-                f"activation {report.get('id')} was killed in phase {report.get('phase')}; "
+                f"activation {begun} was killed in phase {report.get('phase')}; "
                 "run the same command again"
             )
-        line = ": ".join(filter(None, (report.get("phase"), report.get("detail"))))
-        elapsed = f"{time.monotonic() - began:.0f} s"
-        host.log(f"{label}, {elapsed}, {'still ' if line == told else ''}{line}")
-        told = line
-        asked = {"timeout_s": WAIT_S, "seen": report.get("updated")}
-        lines = remote.insist(
-            host,
-            _command("wait", asked),
-            patience_s=settings.lost_after_s,
-            timeout_s=WAIT_S + ANSWER_S,
-        )
-        report = remote.parse(lines)
+        progress.tell(report)
+        report = _news(host, settings, report)
         if report.get("id") != begun:
             raise remote.Refused(
                 f"activation {begun} was ended by {report.get('who')} from {report.get('origin')}, "
                 f"who now switches to release {report.get('release')}; see status.py"
             )
     return report
+
+
+@dataclass
+class _Progress:
+    """Says what is new, and every ``TELL_S`` seconds that it still goes on."""
+
+    host: Host
+    label: str
+    began: float = field(default_factory=time.monotonic)
+    told: str = ""
+    told_at: float = 0.0
+
+    def tell(self, report: dict[str, Any]) -> None:
+        line = ": ".join(filter(None, (report.get("phase"), report.get("detail"))))
+        what, now = re.sub(r" \(\d+ s\)$", "", line), time.monotonic()
+        if what == self.told and now - self.told_at < TELL_S:
+            return
+        self.told, self.told_at = what, now
+        self.host.log(f"{self.label}, {now - self.began:.0f} s, {line}")
+
+
+def _news(host: Host, settings: Settings, report: dict[str, Any]) -> dict[str, Any]:
+    """The next report; also without news after ``WAIT_S`` seconds."""
+    command = _command("wait", {"timeout_s": WAIT_S, "seen": report.get("updated")})
+    patience, bound = settings.lost_after_s, WAIT_S + ANSWER_S
+    return remote.parse(remote.insist(host, command, patience_s=patience, timeout_s=bound))
 
 
 def _begin(host: Host, settings: Settings, release: str, why: str) -> dict[str, Any]:
