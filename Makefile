@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint down clean
+.PHONY: demo test check check-fleet check-rest lint down clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m lab demo
@@ -12,8 +12,17 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
+# Two halves side by side; each prints when it is done.
 check: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not lab and not vllm and not slow"
+	$(MAKE) --no-print-directory -j2 -O check-fleet check-rest
+
+FAST := -m "not lab and not vllm and not slow"
+
+check-fleet:
+	$(BIN)/python -m pytest $(FAST) tests/fleet
+
+check-rest:
+	$(BIN)/python -m pytest $(FAST) --ignore=tests/fleet
 
 lint: $(VENV)/ready
 	$(BIN)/python -m pytest tests/test_linters.py

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import metrics
+import pytest
 from completion import Result
 from metrics import Metrics
 from watchdog import Judge, Probe, self_test
@@ -137,6 +138,7 @@ def test_a_server_wedged_under_load_is_found(tmp_path: Path) -> None:
         assert "wedged: 2 running" in str(judged(server, 3, 8))
 
 
+@pytest.mark.slow
 def test_a_long_prefill_and_a_full_queue_are_busy_not_wedged(tmp_path: Path) -> None:
     with standin(tmp_path, "--max-num-seqs", "2") as server:
         server.knobs(ttft_s=20.0)
@@ -145,11 +147,13 @@ def test_a_long_prefill_and_a_full_queue_are_busy_not_wedged(tmp_path: Path) -> 
         assert server.requests() >= 6
 
 
+@pytest.mark.slow
 def test_a_healthy_idle_server_is_left_alone(tmp_path: Path) -> None:
     with standin(tmp_path) as server:
         assert judged(server, 2, 6) is None
 
 
+@pytest.mark.slow
 def test_a_server_without_metrics_lives_by_its_probes(tmp_path: Path) -> None:
     with standin(tmp_path) as server:
         server.knobs(metrics_status=404)

@@ -13,6 +13,8 @@ from lab.supply.elf import shared_object
 from lab.supply.keys import Keys
 from tests.lab_support.conftest import Apt
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CUDA = (
     "deb {options} {web}/developer.download.nvidia.com/compute/cuda/repos/ubuntu2404/x86_64/ /",
