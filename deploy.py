@@ -10,6 +10,7 @@ from deploys import (
     cache,
     docker,
     driver,
+    fabric,
     firewall,
     host_settings,
     image,
@@ -27,6 +28,7 @@ base.run(settings=settings)
 driver.run(settings=settings)  # may reboot: before anything that serves is touched
 docker.run(settings=settings)
 firewall.run(settings=settings)  # before anything listens
+fabric.run(settings=settings)  # only for hosts that are cabled
 toolkit.run(settings=settings)  # its CDI devices need the driver; Docker has to know its runtime
 cache.run(settings=settings)
 image.run(settings=settings)

@@ -13,17 +13,19 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from gevent.pool import Pool
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput
 from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
 from deploys import ending, first_contact, invocation, locks, provenance, report
-from fleet import images, options
+from fleet import fabric, images, options
 from fleet import settings as fleet_settings
 from fleet.settings import Settings, SettingsError
 from fleet.waves import RolloutSettings
@@ -34,6 +36,7 @@ DEAD_S = 45  # without an answer to a packet; the kernel alone would wait a quar
 FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 
 _connect = SSHConnector._connect
+_run = SSHConnector.run_shell_command
 _apply_limit = cli._apply_inventory_limit
 _apply_exclude = cli._apply_inventory_exclude
 
@@ -50,6 +53,7 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
     """Where, under which name, and by what pyinfra's own functions are replaced."""
     return [
         (SSHConnector, "_connect", _connect_tuned),
+        (SSHConnector, "run_shell_command", _run_shell_command),
         (cli, "_apply_inventory_limit", _limit_that_matches),
         (cli, "_apply_inventory_exclude", _exclude_then_check),
         (cli, "connect_all", _make_room_then_connect),
@@ -76,6 +80,16 @@ def _connect_tuned(self: SSHConnector) -> None:
         setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if unacknowledged := getattr(socket, "TCP_USER_TIMEOUT", None):  # Linux only
             setsockopt(socket.IPPROTO_TCP, unacknowledged, DEAD_S * 1000)
+
+
+def _run_shell_command(
+    self: SSHConnector, *args: Any, **arguments: Any
+) -> tuple[bool, CommandOutput]:
+    """pyinfra takes every way in which a connection breaks for a failed host, but for this one."""
+    try:
+        return _run(self, *args, **arguments)
+    except EOFError as error:
+        raise ConnectionError("the connection broke") from error
 
 
 def _limit_that_matches(inventory: Inventory, limit: Iterable[str] | None) -> list[Host] | None:
@@ -131,7 +145,7 @@ def check_settings(inventory: Inventory) -> list[str]:
             )
         except SettingsError as error:
             problems += error.problems
-    return problems + _rollout_problems()
+    return problems + _rollout_problems() + fabric.mistakes(SETTINGS)
 
 
 def _before_it_is_built(data: dict[str, object]) -> dict[str, object]:

@@ -88,6 +88,7 @@ def _request(settings: Settings) -> dict[str, object]:
         cache,
         docker,
         driver,
+        fabric,
         firewall,
         image,
         model,
@@ -98,7 +99,7 @@ def _request(settings: Settings) -> dict[str, object]:
 
     watch = Watch()
     for step in (
-        *(preflight, base, driver, docker, firewall, toolkit),
+        *(preflight, base, driver, docker, firewall, fabric, toolkit),
         *(cache, image, build, arguments, serve),
     ):
         watch |= step.watch(settings)
@@ -106,4 +107,5 @@ def _request(settings: Settings) -> dict[str, object]:
         **{f.name: list(getattr(watch, f.name)) for f in fields(watch)},
         "models": model.requests(settings),
         "serving": serve.request(),
+        "fabric": fabric.request(settings),
     }

@@ -14,7 +14,6 @@ from deploys.operations import Commands, refuse
 from deploys.packages import check_command
 from deploys.report import RUN
 from fleet import host_files, host_packages, preflight
-from fleet.preflight import Finding
 from fleet.preflight_machine import platform
 from fleet.preflight_packages import SNAP_DOCKER, VENDOR_HOSTS
 from fleet.preflight_room import DOCKER_DIR
@@ -46,12 +45,6 @@ def _replica(settings: Settings) -> dict[str, Snapshot]:
     return {name: found for name, found in _snapshots.items() if name in members}
 
 
-def _line(finding: Finding) -> str:
-    return (
-        f"{finding.name}: found {finding.found}, wanted {finding.wanted}; remedy: {finding.remedy}"
-    )
-
-
 @operation()
 def fit(settings: Settings, mends: Collection[str] = ()) -> Commands:
     """The host's own findings. Warnings are told in the table and do not stop the run, nor do
@@ -61,14 +54,14 @@ def fit(settings: Settings, mends: Collection[str] = ()) -> Commands:
     found = [f for f in preflight.findings(settings, now) if f.name not in mends]
     RUN.findings[host.name] = [*found, *skewed]
     for finding in preflight.blocked(found):
-        yield refuse(_line(finding))
+        yield refuse(finding.line())
 
 
 @operation()
 def alike(settings: Settings) -> Commands:
     """The skew gate. pyinfra has brought every host through ``fit`` before it begins this."""
     for finding in preflight.skew(settings.replica or "", _replica(settings)):
-        yield refuse(_line(finding))
+        yield refuse(finding.line())
 
 
 @operation()

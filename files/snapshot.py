@@ -13,6 +13,7 @@ from typing import Any
 from facts import Errors, start
 from facts_docker import docker
 from facts_driver import SMI_FIELDS, driver, kernels
+from facts_fabric import fabric
 from facts_files import UNIT_FIELDS, apt_sources, file_state, packages, units
 from facts_host import host
 from facts_network import firewall, listeners, ssh_peers, ufw
@@ -25,7 +26,8 @@ def main(request: dict[str, Any]) -> None:
     Keys, all optional: files, packages (shell patterns allowed), units, sysctls, ports, disks
     (paths), sources (words to look for in apt's source files), models ({hub, repo, revision} each),
     serving {current, previous, releases, activation, verified, lock: their paths; texts: names of
-    the current release's files that are told whole}.
+    the current release's files that are told whole}, fabric {peers, mtu}: the fast network, which
+    is only read when asked for.
     """
     errors, names = Errors(), list(request.get("units", ()))
     commands = {
@@ -48,6 +50,7 @@ def main(request: dict[str, Any]) -> None:
         "ssh_peers": ssh_peers,
         "firewall": lambda: firewall(asked["nft"]),
         "ufw": ufw,
+        "fabric": lambda: fabric(request.get("fabric")),
         "docker": lambda: docker(errors),
         "units": lambda: units(names, asked["show"]),
         "driver": lambda: driver(asked["modinfo"], asked["smi"]),

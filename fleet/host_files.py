@@ -25,6 +25,7 @@ GPU_CLOCKS = "vllm-fleet-gpu-clocks.service"
 GRUB = "/etc/default/grub.d/90-vllm-fleet.cfg"
 EXTRA_CA = "/usr/local/share/ca-certificates/vllm-fleet.crt"
 KEYRINGS = "/etc/apt/keyrings"
+NETPLAN = "/etc/netplan/60-vllm-fleet.yaml"
 # The login shell lives in user.slice: protecting ssh alone would not let a person work.
 PROTECTED = {"ssh.service": ("192M", "256M"), "user.slice": ("4G", "6G")}
 
@@ -63,7 +64,7 @@ def owned() -> tuple[str, ...]:
     """Patterns that fit every path this module writes, whatever the settings, and no other's."""
     drop_ins = (*PROTECTED, "earlyoom.service")
     return (
-        *(PREFERENCES, UNATTENDED, JOURNALD, SYSCTLS, GRUB, EXTRA_CA),
+        *(PREFERENCES, UNATTENDED, JOURNALD, SYSCTLS, GRUB, EXTRA_CA, NETPLAN),
         *(f"{UNITS}/{name}" for name in (WATCHDOG, GPU_CLOCKS)),
         *(f"{UNITS}/{unit}.d/50-vllm-fleet.conf" for unit in drop_ins),
         f"{KEYRINGS}/vllm-fleet-*.asc",
@@ -159,6 +160,11 @@ def _rules(settings: HostSettings, port: int, digest: str) -> str:
         sources4=[str(n) for n in networks if n.version == 4],
         sources6=[str(n) for n in networks if n.version == 6],
     )
+
+
+def netplan(netdevs: Mapping[str, str], mtu: int) -> dict[str, str]:
+    """``netdevs``: name → address with prefix. Optional: a boot does not wait for a cable."""
+    return {NETPLAN: _render("netplan.yaml", netdevs=netdevs, mtu=mtu)}
 
 
 def grub(kernel: str, parameters: tuple[str, ...]) -> dict[str, str]:

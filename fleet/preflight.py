@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fleet.preflight_driver import driver, kernel
+from fleet.preflight_fabric import fabric
 from fleet.preflight_finding import Finding, Level
 from fleet.preflight_machine import machine, platform
 from fleet.preflight_packages import packages
@@ -40,6 +41,7 @@ def findings(settings: Settings, snapshot: Snapshot) -> list[Finding]:
         *driver(settings, snapshot),
         *packages(settings, snapshot),
         *room(settings, snapshot),
+        *fabric(settings, snapshot),
     ]
 
 

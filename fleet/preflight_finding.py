@@ -19,6 +19,10 @@ class Finding:
     wanted: str = ""
     remedy: str = ""
 
+    def line(self) -> str:
+        """All of it, as a refusal tells it."""
+        return f"{self.name}: found {self.found}, wanted {self.wanted}; remedy: {self.remedy}"
+
 
 def check(
     name: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet.http import is_loopback
 from fleet.preflight_driver import serves
 from fleet.preflight_finding import Finding, check
 from fleet.settings import Settings
@@ -12,7 +13,12 @@ DOCKER_DIR = "/var/lib/docker"
 
 
 def room(settings: Settings, snapshot: Snapshot) -> list[Finding]:
-    return [_memory(settings, snapshot), *_disk(settings, snapshot), _port(settings, snapshot)]
+    return [
+        _memory(settings, snapshot),
+        *_disk(settings, snapshot),
+        _port(settings, snapshot),
+        *_ufw(settings, snapshot),
+    ]
 
 
 def _memory(settings: Settings, snapshot: Snapshot) -> Finding:
@@ -91,3 +97,20 @@ def _port(settings: Settings, snapshot: Snapshot) -> Finding:
 def _is_ours(listener: Listener, ours: list[Container]) -> bool:
     group = listener.cgroup or ""
     return any(container.id in group for container in ours)
+
+
+def _ufw(settings: Settings, snapshot: Snapshot) -> list[Finding]:
+    """Ubuntu's firewall, which DGX OS brings switched on, knows nothing of our port."""
+    outside = not is_loopback(settings.listen)
+    if not (outside or settings.fabric):
+        return []
+    opened = [f"ufw allow proto tcp to any port {settings.port}"] if outside else []
+    found = check(
+        "ufw",
+        None if snapshot.ufw is None else not snapshot.ufw,
+        "active, it may block the API port" if outside else "active, it may block the fabric",
+        wanted="not active, or opened for it",
+        remedy="; ".join([*opened, *(["ufw allow in on NETDEV"] if settings.fabric else [])]),
+        level="warn",
+    )
+    return [found]

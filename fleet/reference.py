@@ -97,6 +97,8 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(inner[0])}"
     if origin is dict:
         return "mapping"
+    if inspect.isclass(annotation) and issubclass(annotation, Strict):
+        return "mapping"
     return _NAMES.get(annotation, "anything")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from fleet import footprint
 from fleet.catalogue import OURS, Catalogue
+from fleet.fabric import FabricSettings
 from fleet.host import HostSettings
 from fleet.images import ImageSettings
 from fleet.options import RunOptions
@@ -22,7 +23,7 @@ __all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "own_keys"]
 _PYINFRA = ("_", "ssh_", "fake_")  # prefixes of pyinfra's own data keys
 
 
-class Data(HostSettings, ServeSettings, ImageSettings, RolloutSettings, RunOptions):
+class Data(HostSettings, FabricSettings, ServeSettings, ImageSettings, RolloutSettings, RunOptions):
     """Every key a person may set for a host, in an inventory, group data or by --data."""
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
+
+from fleet.fabric_facts import LENIENT, Fabric
 
 
 class SnapshotError(Exception):
@@ -13,9 +15,7 @@ class SnapshotError(Exception):
 
 
 class Lenient(BaseModel):
-    """Frozen, but open: a host program that tells more than we ask for is no mistake."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = LENIENT
 
 
 class PciDevice(Lenient):
@@ -214,6 +214,7 @@ class Snapshot(Lenient):
     ssh_peers: list[str] = []
     firewall: str | None = None  # the mark of our loaded nftables table
     ufw: bool | None = None
+    fabric: Fabric = Fabric()
     disk: dict[str, Disk] = {}
     errors: dict[str, str] = {}
 
