@@ -12,10 +12,12 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gevent.pool import Pool
+from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
@@ -83,13 +85,26 @@ def _connect_tuned(self: SSHConnector) -> None:
 
 
 def _run_shell_command(
-    self: SSHConnector, *args: Any, **arguments: Any
+    self: SSHConnector,
+    command: StringCommand,
+    print_output: bool = False,
+    print_input: bool = False,
+    **arguments: Any,
 ) -> tuple[bool, CommandOutput]:
-    """pyinfra takes every way in which a connection breaks for a failed host, but for this one."""
+    """A broken connection is told as one: pyinfra takes it for a command that failed in silence."""
     try:
-        return _run(self, *args, **arguments)
+        ok, output = _run(self, command, print_output, print_input, **arguments)
     except EOFError as error:
         raise ConnectionError("the connection broke") from error
+    if not ok and not _stands(self):
+        raise ConnectionError("the connection broke")
+    return ok, output
+
+
+def _stands(connector: SSHConnector) -> bool:
+    time.sleep(0.1)  # paramiko closes the channels first, then says that the transport is gone
+    transport = connector.client.get_transport() if connector.client else None
+    return transport is not None and transport.is_active()
 
 
 def _limit_that_matches(inventory: Inventory, limit: Iterable[str] | None) -> list[Host] | None:

@@ -35,8 +35,6 @@ def run(host: Host, command: StringCommand, *, timeout_s: int = ANSWER_S) -> lis
     # Only operations pass on what a command brings along itself; here it is the stdin.
     ok, output = host.run_shell_command(command, **command.connector_arguments, **arguments)
     if not ok:
-        if not alive(host):
-            raise ConnectionError("the connection broke")
         lines = [*output.stderr_lines, *output.stdout_lines] or ["no output"]
         raise Refused(lines[-1])
     return list(output.stdout_lines)
@@ -78,19 +76,6 @@ def insist(
                 raise Lost(f"no answer for {patience_s:.0f} s ({why})") from error
             hang_up(host)
             time.sleep(RETRY_S)
-
-
-def alive(host: Host) -> bool:
-    """Whether the connection that just ended a command still stands.
-
-    pyinfra tells a broken one as a command that failed without a word.
-    """
-    client = getattr(host.connector, "client", None)
-    if client is None:
-        return True  # a connector without a connection
-    time.sleep(0.1)  # paramiko closes the channels first, then says that the transport is gone
-    transport = client.get_transport()
-    return bool(transport is not None and transport.is_active())
 
 
 def hang_up(host: Host) -> None:

@@ -175,8 +175,8 @@ def status() -> dict[str, object]:
     if activation is None:
         return {}
     alive = systemd.show(layout.ACTIVATE_UNIT).alive
-    if activation.boot_id != hostlock.boot_id():
-        alive = alive or systemd.booting()  # vllm.service has not had its turn yet
+    if not alive and not activation.outcome:
+        alive = systemd.booting()  # vllm.service has not had its turn yet, or is at it
     return phases.report(activation, alive=alive)
 
 
