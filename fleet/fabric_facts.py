@@ -53,7 +53,8 @@ class Function(Told):
 
 class Fabric(Told):
     """``ours`` are the netdevs that carry the SSH connection of this run, None when not known;
-    ``reached`` says of each address asked for whether full frames got there and back, None where no ping is."""
+    ``reached`` says of each address asked for whether full frames got there and back, None where
+    there is no ping."""
 
     functions: list[Function] = []
     ours: list[str] | None = None

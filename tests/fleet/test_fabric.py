@@ -190,7 +190,7 @@ def test_a_missing_card_stops_a_replica_but_no_single_host(files: Catalogue) -> 
     [
         ({"addresses": ["192.168.100.1/24", "192.168.100.2/24"]}, "half the speed"),
         ({"addresses": ["10.0.0.1/8", "10.1.0.1/24"]}, "two subnets"),
-        ({"addresses": ["192.168.100.1", "192.168.101.1/24"]}, "networks of /30|prefix"),
+        ({"addresses": ["192.168.100.1", "192.168.101.1/24"]}, "a network of /30"),
         ({"addresses": ["192.168.100.0/24", "192.168.101.1/24"]}, "a host's address"),
         ({"addresses": ["192.168.100.300/24", "192.168.101.1/24"]}, "192.168.100.300"),
         ({"addresses": ["192.168.100.1/24"]}, "two addresses"),
@@ -205,7 +205,7 @@ def test_a_mistake_in_the_settings_is_told(
 ) -> None:
     [line] = problems(files, fabric=value)
     assert line.startswith("group_data/all.py: fabric")
-    assert any(word in line for word in told.split("|")), line
+    assert told in line
 
 
 @pytest.mark.parametrize(
