@@ -137,8 +137,16 @@ def change(request: dict[str, Any]) -> None:
         applied(request, before)
     except Failed as error:
         put(path, old)
+        raise Failed(f"{error}; {restored()}") from None
+
+
+def restored() -> str:
+    """The old file is back; whether netplan took it is told beside what went wrong first."""
+    try:
         netplan("apply")
-        raise Failed(f"{error}; what was there before is back") from None
+    except Failed as error:
+        return f"the file from before is back, but could not be applied ({error})"
+    return "what was there before is back"
 
 
 def main(request: dict[str, Any]) -> None:
