@@ -17,6 +17,7 @@ they fail instead.
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -39,6 +40,8 @@ def keeper() -> Iterator[Keeper]:
 @pytest.fixture(scope="session")
 def able() -> None:
     """Skip, or under CI=true fail, where the lab cannot run."""
+    if "pyinfra_cli" in sys.modules:  # it makes this process's subprocesses and threads greenlets
+        pytest.fail("tests/lab needs a process of its own: make test, or pytest tests/lab")
     try:
         machine.require()
     except LabError as error:
