@@ -99,12 +99,27 @@ def _begin(host: Host, settings: Settings, release: str, why: str) -> dict[str, 
     for _ in range(BEGIN_TRIES):
         try:
             return remote.parse(remote.run(host, _command("start", request)))
+        except remote.Refused:
+            report = _status(host, settings)
+            if (
+                report.get("release") != release
+                or report.get("outcome", "")
+                or report.get("interrupted")
+            ):
+                raise
+            host.log(f"joins the switch to it that {report.get('who')} began")
+            return report
         except _BROKEN:
-            lines = remote.insist(host, _command("status", {}), patience_s=settings.lost_after_s)
-            report = remote.parse(lines)
+            report = _status(host, settings)
             if report.get("why") == request["why"] and report.get("release") == release:
                 return report
     raise remote.Lost(f"the connection broke {BEGIN_TRIES} times while the switch was asked for")
+
+
+def _status(host: Host, settings: Settings) -> dict[str, Any]:
+    """How the host's last activation stands."""
+    command = _command("status", {})
+    return remote.parse(remote.insist(host, command, patience_s=settings.lost_after_s))
 
 
 def _command(name: str, request: dict[str, object]) -> StringCommand:
