@@ -1,10 +1,11 @@
 # make demo   two simulated GB10 hosts, from bare to a proven answer
-# make test   everything, the lab included        make check   the fast tier, under a minute
+# make test   the lab included     make test-long   faults in every phase, arm64, the real server
+# make check  the fast tier
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-fleet check-rest lint down clean
+.PHONY: demo test test-long check check-fleet check-rest lint down clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m lab demo
@@ -13,7 +14,10 @@ demo: $(VENV)/ready
 # lab's servers and locks are not made for.
 test: $(VENV)/ready
 	$(BIN)/python -m pytest --ignore=tests/lab
-	$(BIN)/python -m pytest tests/lab
+	$(BIN)/python -m pytest -m "not long" tests/lab
+
+test-long: $(VENV)/ready
+	$(BIN)/python -m pytest -m long tests/lab
 
 # Two halves side by side; each prints when it is done.
 check: $(VENV)/ready

@@ -28,6 +28,24 @@ from lab.command import LabError
 from lab.testing import Keeper, Lab
 
 
+# Minutes each: faults in every phase, emulated arm64, the real server. ``make test-long`` runs them.
+LONG = {
+    "test_activate",
+    "test_activate_interrupted",
+    "test_arguments",
+    "test_build",
+    "test_eight_hosts",
+    "test_host_half_arm64",
+    "test_lab_arm64",
+    "test_operations",
+    "test_real_vllm",
+    "test_serve",
+    "test_switch_faults",
+    "test_unlocked",
+    "test_upgrade",
+}
+
+
 @pytest.fixture(scope="session")
 def keeper() -> Iterator[Keeper]:
     """The session's lab; taken down at its end."""
@@ -93,7 +111,9 @@ def bare_lab(lab: Lab) -> Lab:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder carries the marker ``lab``."""
+    """Everything in this folder carries the marker ``lab``, and the modules of LONG ``long``."""
     for item in items:
         if "tests/lab/" in item.path.as_posix():
             item.add_marker(pytest.mark.lab)
+            if item.path.stem in LONG:
+                item.add_marker(pytest.mark.long)
