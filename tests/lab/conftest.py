@@ -27,8 +27,7 @@ from lab import machine
 from lab.command import LabError
 from lab.testing import Keeper, Lab
 
-
-# Minutes each: faults in every phase, emulated arm64, the real server. ``make test-long`` runs them.
+# Minutes each: faults in every phase, emulated arm64, the real server. Run by ``make test-long``.
 LONG = {
     "test_activate",
     "test_activate_interrupted",
