@@ -20,7 +20,8 @@ TREE = (
     "-type f -printf '%p %m %s %T@\\n' -o -type l -printf '%p %l\\n' | sort | sha256sum"
 )
 SESSIONS = (
-    "journalctl -q -t sshd-session -o cat --since=@{since} | grep -c 'Starting session: command' || true"
+    "journalctl -q -t sshd-session -o cat --since=@{since} "
+    "| grep -c 'Starting session: command' || true"
 )
 
 
