@@ -16,6 +16,7 @@ from deploys import (
     image,
     model,
     preflight,
+    proxy,
     serve,
     toolkit,
     verify,
@@ -35,5 +36,6 @@ image.run(settings=settings)
 arguments.run(settings=settings)  # before a long download
 toolkit.prove(settings=settings)
 model.run(settings=settings)  # downloads with the image's own huggingface_hub
+proxy.run(settings=settings)  # only where the API is reached from outside the host
 serve.run(settings=settings)
 verify.run(settings=settings)

@@ -3,7 +3,7 @@
 pyinfra inventory.py switch.py --data vllm_mode=nvfp4
 """
 
-from deploys import arguments, cache, host_settings, image, model, preflight, serve, verify
+from deploys import arguments, cache, host_settings, image, model, preflight, proxy, serve, verify
 
 settings = host_settings()
 
@@ -12,5 +12,6 @@ cache.run(settings=settings)
 image.run(settings=settings)
 arguments.run(settings=settings)
 model.run(settings=settings)
+proxy.run(settings=settings)
 serve.run(settings=settings)
 verify.run(settings=settings)

@@ -18,6 +18,7 @@ BY_STDIN = {
     "built_image",
     "check_arguments",
     "check_repository",
+    "haproxy_config",
     "prepare_login",
     "install_packages",
     "job",

@@ -13,11 +13,16 @@ from fleet import host_files
 from fleet.settings import Settings
 
 
+def ports(settings: Settings) -> tuple[int, ...]:
+    """The API's, and vLLM's own: releases from before there was a proxy listen beyond loopback."""
+    return tuple(sorted({settings.port, settings.open_port}))
+
+
 def watch(settings: Settings) -> Watch:
     return Watch(
-        files=tuple(host_files.firewall(settings, settings.port)),
+        files=tuple(host_files.firewall(settings, ports(settings))),
         units=(host_files.FIREWALL,),
-        ports=(settings.port,),
+        ports=ports(settings),
     )
 
 
@@ -27,7 +32,7 @@ def loaded(settings: Settings) -> Commands:
     now = current(settings)
     unit = now.units.get(host_files.FIREWALL)
     enabled = unit is not None and unit.UnitFileState == "enabled"
-    if enabled and now.firewall == host_files.firewall_digest(settings, settings.port):
+    if enabled and now.firewall == host_files.firewall_digest(settings, ports(settings)):
         host.noop("the rules are loaded")
         return
     if line := lockout(settings):
@@ -41,14 +46,16 @@ def loaded(settings: Settings) -> Commands:
 
 def lockout(settings: Settings) -> str:
     """Why these rules would cut our own connection; "" when they would not."""
-    here = [x.cmd or "" for x in current(settings).listeners if x.port == settings.port]
     ours = host.data.get("ssh_port") or 22
-    if settings.port != ours and not any("sshd" in command for command in here):
-        return ""
-    return (
-        f"firewall: found sshd on port {settings.port}, which is the API port; "
-        "closing it would cut this connection: choose another port"
-    )
+    listeners = current(settings).listeners
+    for port in ports(settings):
+        here = [x.cmd or "" for x in listeners if x.port == port]
+        if port == ours or any("sshd" in command for command in here):
+            return (
+                f"firewall: found sshd on port {port}, which is the API port; "
+                "closing it would cut this connection: choose another port"
+            )
+    return ""
 
 
 @operation()
@@ -69,7 +76,7 @@ def unloaded(settings: Settings) -> Commands:
 
 @deploy("Firewall")
 def run(*, settings: Settings) -> None:
-    texts = host_files.firewall(settings, settings.port)
+    texts = host_files.firewall(settings, ports(settings))
     units = (host_files.FIREWALL,)
     if settings.firewall:
         files = {path: File(text) for path, text in texts.items()}

@@ -93,6 +93,7 @@ def _request(settings: Settings) -> dict[str, object]:
         image,
         model,
         preflight,
+        proxy,
         serve,
         toolkit,
     )
@@ -100,7 +101,7 @@ def _request(settings: Settings) -> dict[str, object]:
     watch = Watch()
     for step in (
         *(preflight, base, driver, docker, firewall, fabric, toolkit),
-        *(cache, image, build, arguments, serve),
+        *(cache, image, build, arguments, proxy, serve),
     ):
         watch |= step.watch(settings)
     return {

@@ -33,7 +33,7 @@ def watch(settings: Settings) -> Watch:
         files=(SNAP_DOCKER,),
         sources=VENDOR_HOSTS,
         disks=(settings.models_dir, DOCKER_DIR),
-        ports=(settings.port,),
+        ports=(settings.port, settings.open_port),
     )
 
 

@@ -31,7 +31,12 @@ REMOVE_S = 4000  # a draining server finishes what it has begun
 
 def owned() -> list[str]:
     """Patterns of the files outside our own folders."""
-    return [str(layout.UNIT_FILE), str(layout.REGISTRY_UNIT_FILE), *host_files.owned()]
+    return [
+        str(layout.UNIT_FILE),
+        str(layout.REGISTRY_UNIT_FILE),
+        str(layout.HAPROXY_UNIT_FILE),
+        *host_files.owned(),
+    ]
 
 
 def _ask(host: Host, settings: Settings, *, go: bool) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def _ask(settings: Settings) -> dict[str, Any]:
     A release that is not the declared one is asked under the name that it has on the host.
     """
     declared = {
-        "listen": settings.listen,
+        "listen": render.LISTEN,
         "port": settings.port,
         "served_name": render.served_name(settings),
     }

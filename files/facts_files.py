@@ -19,6 +19,7 @@ from facts import answer, assignments, text
 UNIT_FIELDS = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result"),
     *("ConditionResult", "ConditionTimestampMonotonic", "ActiveEnterTimestampMonotonic"),
+    "StateChangeTimestampMonotonic",
 )
 SETTLED = ("installed", "config-files", "not-installed")
 
@@ -107,10 +108,14 @@ def units(names: list[str], show: subprocess.Popen[str] | None) -> dict[str, dic
 
 
 def times(fields: dict[str, str]) -> dict[str, Any]:
-    """When it started, by the wall clock, and whether its conditions kept it off."""
+    """When it started and last changed, a reload included, by the wall clock; and whether its
+    conditions kept it off."""
     entered = int(fields.get("ActiveEnterTimestampMonotonic", "0"))
+    changed = int(fields.get("StateChangeTimestampMonotonic", "0"))
+    offset = time.time() - time.monotonic()
     asked = fields.get("ConditionTimestampMonotonic", "0") != "0"
     return {
-        "started": time.time() - time.monotonic() + entered / 1e6 if entered else None,
+        "started": offset + entered / 1e6 if entered else None,
+        "changed": offset + changed / 1e6 if changed else None,
         "unwanted_here": asked and fields.get("ConditionResult") == "no",
     }

@@ -138,25 +138,25 @@ def watchdog() -> dict[str, str]:
     return {f"{UNITS}/{WATCHDOG}": _render("watchdog.service")}
 
 
-def firewall(settings: HostSettings, port: int) -> dict[str, str]:
-    """Rules that close ``port`` to all but the allowed sources, and the unit that loads them."""
+def firewall(settings: HostSettings, ports: tuple[int, ...]) -> dict[str, str]:
+    """Rules that close ``ports`` to all but the allowed sources, and the unit that loads them."""
     return {
-        FIREWALL_RULES: _rules(settings, port, firewall_digest(settings, port)),
+        FIREWALL_RULES: _rules(settings, ports, firewall_digest(settings, ports)),
         f"{UNITS}/{FIREWALL}": _render("firewall.service", rules=FIREWALL_RULES),
     }
 
 
-def firewall_digest(settings: HostSettings, port: int) -> str:
+def firewall_digest(settings: HostSettings, ports: tuple[int, ...]) -> str:
     """The mark that the loaded table carries, so that a look at it tells which rules it holds."""
-    return hashlib.sha256(_rules(settings, port, "").encode()).hexdigest()[:12]
+    return hashlib.sha256(_rules(settings, ports, "").encode()).hexdigest()[:12]
 
 
-def _rules(settings: HostSettings, port: int, digest: str) -> str:
+def _rules(settings: HostSettings, ports: tuple[int, ...], digest: str) -> str:
     networks = [ipaddress.ip_network(n) for n in settings.allowed_sources]
     return _render(
         "firewall.nft",
         digest=digest,
-        port=port,
+        ports=ports,
         sources4=[str(n) for n in networks if n.version == 4],
         sources6=[str(n) for n in networks if n.version == 6],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fleet.http import is_loopback
 from fleet.preflight_driver import serves
 from fleet.preflight_finding import Finding, check
 from fleet.settings import Settings
@@ -16,7 +15,7 @@ def room(settings: Settings, snapshot: Snapshot) -> list[Finding]:
     return [
         _memory(settings, snapshot),
         *_disk(settings, snapshot),
-        _port(settings, snapshot),
+        *_ports(settings, snapshot),
         *_ufw(settings, snapshot),
     ]
 
@@ -81,12 +80,17 @@ def _cached(snapshot: Snapshot, repo: str) -> dict[str, ModelFile]:
     return model.files if model else {}
 
 
-def _port(settings: Settings, snapshot: Snapshot) -> Finding:
+def _ports(settings: Settings, snapshot: Snapshot) -> list[Finding]:
+    ports = dict.fromkeys((settings.port, settings.open_port))
+    return [_port(port, snapshot) for port in ports]
+
+
+def _port(port: int, snapshot: Snapshot) -> Finding:
     ours = [c for c in snapshot.docker.containers if "vllm-fleet.release" in c.labels]
-    foreign = [x for x in snapshot.listeners if x.port == settings.port and not _is_ours(x, ours)]
+    foreign = [x for x in snapshot.listeners if x.port == port and not _is_ours(x, ours)]
     told = "; ".join(f"pid {x.pid}: {(x.cmd or 'unknown')[:120]}" for x in foreign)
     return check(
-        f"port {settings.port}",
+        f"port {port}",
         None if "listeners" in snapshot.errors else not foreign,
         told or "free, or ours",
         wanted="no other server",
@@ -96,15 +100,15 @@ def _port(settings: Settings, snapshot: Snapshot) -> Finding:
 
 def _is_ours(listener: Listener, ours: list[Container]) -> bool:
     group = listener.cgroup or ""
-    return any(container.id in group for container in ours)
+    return "/vllm-fleet-haproxy@" in group or any(container.id in group for container in ours)
 
 
 def _ufw(settings: Settings, snapshot: Snapshot) -> list[Finding]:
     """Ubuntu's firewall, which DGX OS brings switched on, knows nothing of our port."""
-    outside = not is_loopback(settings.listen)
+    outside = settings.exposed
     if not (outside or settings.fabric):
         return []
-    opened = [f"ufw allow proto tcp to any port {settings.port}"] if outside else []
+    opened = [f"ufw allow proto tcp to any port {settings.open_port}"] if outside else []
     found = check(
         "ufw",
         None if snapshot.ufw is None else not snapshot.ufw,

@@ -21,6 +21,7 @@ CACHE = "/cache"  # compiled kernels, as the container sees it
 CONFIG = "/etc/vllm-fleet-release"  # the release, as the container sees it
 CONTAINER = "vllm"
 PROJECT = "vllm-fleet"
+LISTEN = "127.0.0.1"  # always: what listens beyond loopback is the proxy
 DRAFT = "0" * 12  # stands for the digest while the digest is computed
 _GRACE_S = 30  # from the end of the drain to SIGKILL; vLLM can swallow SIGTERM while it starts
 
@@ -71,7 +72,7 @@ def serve_config(settings: Serving) -> dict[str, Any]:
         **_speculation(settings),
         "model": f"{HUB}/{settings.model.snapshot}",
         "served-model-name": [served_name(settings)],
-        "host": settings.listen,
+        "host": LISTEN,
         "port": settings.port,
         "shutdown-timeout": settings.mode.drain_timeout_s,
     }
@@ -142,7 +143,7 @@ def _facts(settings: Serving, digest: str) -> dict[str, Any]:
         "digest": digest,
         "drain_timeout_s": settings.mode.drain_timeout_s,
         "image": settings.vllm_image,
-        "listen": settings.listen,
+        "listen": LISTEN,
         "memory_needed_kib": memory_needed_kib(settings),
         "mode": settings.vllm_mode,
         "model": settings.model.repo,

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleet import footprint
+from fleet.access import AccessSettings
 from fleet.catalogue import OURS, Catalogue
 from fleet.fabric import FabricSettings
 from fleet.host import HostSettings
+from fleet.http import is_loopback
 from fleet.images import ImageSettings
 from fleet.options import RunOptions
 from fleet.problems import SettingsError
@@ -23,8 +25,26 @@ __all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "own_keys"]
 _PYINFRA = ("_", "ssh_", "fake_")  # prefixes of pyinfra's own data keys
 
 
-class Data(HostSettings, FabricSettings, ServeSettings, ImageSettings, RolloutSettings, RunOptions):
+class Data(
+    HostSettings,
+    FabricSettings,
+    ServeSettings,
+    AccessSettings,
+    ImageSettings,
+    RolloutSettings,
+    RunOptions,
+):
     """Every key a person may set for a host, in an inventory, group data or by --data."""
+
+    @property
+    def exposed(self) -> bool:
+        """The API is reached from outside the host, through a proxy."""
+        return not is_loopback(self.listen)
+
+    @property
+    def open_port(self) -> int:
+        """Where clients reach the API."""
+        return self.api_port if self.exposed else self.port
 
 
 class Settings(Data, Serving):

@@ -96,8 +96,8 @@ class FileState(Lenient):
 
 
 class Unit(Lenient):
-    """systemd's own names and words; ``started`` is a time like a file's ``mtime``, and
-    ``unwanted_here`` says that its conditions keep it off on this machine."""
+    """systemd's own names and words; ``started`` and ``changed`` (also by a reload) are times like
+    a file's ``mtime``, and ``unwanted_here`` says that conditions keep it off on this machine."""
 
     LoadState: str = ""
     ActiveState: str = ""
@@ -106,6 +106,7 @@ class Unit(Lenient):
     NeedDaemonReload: str = ""
     Result: str = ""
     started: float | None = None
+    changed: float | None = None
     unwanted_here: bool = False
 
 

@@ -275,4 +275,4 @@ def test_an_active_ufw_is_told_where_it_is_in_the_way(
     faulty = found.get("ufw")
     assert (faulty.level if faulty and faulty.level != "ready" else None) == level
     if level and "listen" in data:
-        assert faulty and "ufw allow proto tcp to any port 8000" in faulty.remedy
+        assert faulty and "ufw allow proto tcp to any port 8443" in faulty.remedy

@@ -1,0 +1,119 @@
+"""The API beyond loopback: HAProxy with key, TLS, path list and limits, in front of vLLM."""
+
+from __future__ import annotations
+
+from pyinfra import host, state
+from pyinfra.api.command import FunctionCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State
+
+from deploys import haproxy as instances
+from deploys.host_state import Watch
+from deploys.operations import Commands, refuse, tree
+from fleet import haproxy, vault
+from fleet.problems import SettingsError
+from fleet.settings import Settings
+
+WILDCARDS = ("0.0.0.0", "::")
+
+
+def watch(settings: Settings) -> Watch:
+    ports = (settings.api_port,) if settings.exposed else ()
+    files = Watch(files=tuple(instances.unit_file()), ports=ports)
+    return instances.watch(haproxy.API) | files
+
+
+def names(settings: Settings) -> list[str]:
+    """What clients may call this host by, its inventory name first."""
+    known = [settings.host, str(host.data.get("ssh_hostname") or "")]
+    own = [] if settings.listen in WILDCARDS else [settings.listen]
+    return [name for name in dict.fromkeys((*known, *own, *settings.api_names)) if name]
+
+
+def files(settings: Settings, *, make: bool) -> dict[str, str] | None:
+    """The proxy's files; None where keys are still to be made, which ``make`` does.
+
+    Raises SettingsError for what a person gave and cannot be used.
+    """
+    found = {haproxy.CONFIG: haproxy.api(settings)}
+    if settings.api_auth == "key":
+        keys = vault.make_key(settings) if make else vault.keys(settings)
+        if not keys:
+            return None
+        found[haproxy.KEYS] = haproxy.key_hashes(keys)
+    if settings.tls != "off":
+        read = vault.make_certificate if make else vault.certificate
+        certificate = read(settings, settings.host, names(settings))
+        if certificate is None:
+            return None
+        found[haproxy.CERTIFICATE] = certificate
+    return found
+
+
+def notes(settings: Settings) -> list[str]:
+    """Where a person finds what clients need."""
+    scheme = "http" if settings.tls == "off" else "https"
+    lines = [f"the API is at {scheme}://{names(settings)[-1]}:{settings.api_port}/v1"]
+    if settings.api_auth == "key":
+        lines.append(f"its key lies in {vault.key_path(settings)}")
+    if settings.tls == "own-ca":
+        lines.append(f"clients trust {vault.certificates(settings)}")
+    return lines
+
+
+@operation()
+def served(settings: Settings) -> Commands:
+    """The proxy runs with the declared key, certificate and rules."""
+    try:
+        wanted = files(settings, make=state.is_executing)
+    except SettingsError as error:
+        for line in error.problems:
+            yield refuse(line)
+        return
+    if wanted is None:
+        yield FunctionCommand(_to_be_made, (), {})
+        return
+    commands = list(instances.bring(settings, haproxy.API, wanted))
+    if not commands:
+        host.noop("the proxy runs as wanted")
+        return
+    yield from commands
+    yield FunctionCommand(_tell, (settings,), {})
+
+
+def _to_be_made(state: State, host: Host) -> bool:
+    """Stands in a plan for commands whose keys the run itself will make."""
+    return True
+
+
+def _tell(state: State, host: Host, settings: Settings) -> bool:
+    for line in notes(settings):
+        host.log(line)
+    return True
+
+
+@operation()
+def gone(settings: Settings) -> Commands:
+    """No proxy where the API is for the host itself only."""
+    commands = list(instances.take_down(settings, haproxy.API))
+    if not commands:
+        host.noop("no proxy of ours runs")
+        return
+    yield from commands
+
+
+@deploy("Proxy")
+def run(*, settings: Settings) -> None:
+    if not settings.exposed:
+        gone(name="Take down the proxy", settings=settings)
+        return
+    instances.present(name="Install HAProxy", settings=settings)
+    tree(
+        name="Write HAProxy's unit",
+        settings=settings,
+        files=instances.unit_file(),
+        units=(instances.unit(haproxy.API),),
+    )
+    served(name="Serve the API through the proxy", settings=settings)

@@ -1,0 +1,47 @@
+"""The text of HAProxy's configuration and what lies beside it. Pure: settings in, texts out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fleet.settings import Settings
+
+CONFIG = "haproxy.cfg"
+KEYS = "keys.sha256"
+CERTIFICATE = "server.pem"
+API = "api"  # the instance in front of a host's own server
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=False,
+)
+
+
+def render(template: str, **values: object) -> str:
+    """``templates/haproxy/<template>.cfg.j2``; its parts are in ``parts.j2``."""
+    return _templates.get_template(f"haproxy/{template}.cfg.j2").render(**values)
+
+
+def key_hashes(keys: Iterable[str]) -> str:
+    """What HAProxy compares keys by: a line each, SHA-256 in upper-case hex. No key follows from
+    it, for keys are as long as it is."""
+    return "".join(f"{hashlib.sha256(key.encode()).hexdigest().upper()}\n" for key in keys)
+
+
+def api(settings: Settings) -> str:
+    """The configuration in front of the host's own vLLM."""
+    return render(
+        "api",
+        access=settings,
+        address=settings.listen,
+        port=settings.api_port,
+        backend=settings.port,
+    )

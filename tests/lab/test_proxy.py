@@ -1,0 +1,113 @@
+"""The API beyond loopback: a made key, a certificate of our own, the listed paths, nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet import vault
+from fleet.access import AccessSettings
+from lab.testing import Lab
+from tests.lab.test_deploy import grand_total, standin
+
+HOST = "spark-01"
+OPEN = ("/health",)
+CLOSED = (
+    *("/metrics", "/invocations", "/docs", "/openapi.json", "/version", "/load", "/ping"),
+    *("/tokenize", "/sleep", "/pause", "/v1/load_lora_adapter", "/v1/models/../../metrics"),
+)
+
+
+@pytest.fixture(scope="module")
+def access(tmp_path_factory: pytest.TempPathFactory) -> AccessSettings:
+    return AccessSettings(secrets_dir=str(tmp_path_factory.mktemp("control") / "secrets"))
+
+
+@pytest.fixture(scope="module")
+def exposed(deployed: Lab, access: AccessSettings) -> Iterator[Lab]:
+    """The API listens beyond loopback; nothing else was asked for."""
+    done = deployed.pyinfra("deploy.py", data=data(deployed, access))
+    assert done.returncode == 0, done.stdout[-6000:]
+    for line in ("its key lies in", "clients trust"):
+        assert f"{line} {access.secrets_dir}" in done.stdout
+    assert vault.keys(access)[0] not in done.stdout
+    yield deployed
+
+
+def data(lab: Lab, access: AccessSettings, **more: str) -> dict[str, str]:
+    return {**standin(lab), "listen": "0.0.0.0", "secrets_dir": access.secrets_dir, **more}
+
+
+def ask(lab: Lab, access: AccessSettings, path: str, *words: str) -> tuple[int, str]:
+    """Status and body of one request from the control side, certificate checked."""
+    address = lab.state.host(HOST).address
+    done = lab.control(
+        *("curl", "-sS", "--path-as-is", "--cacert", str(vault.certificates(access))),
+        *("-w", "\n%{http_code}", "-m", "20", *words, f"https://{address}:8443{path}"),
+    )
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status or 0), body or done.stderr
+
+
+def bearer(key: str) -> tuple[str, str]:
+    return "-H", f"Authorization: Bearer {key}"
+
+
+def test_who_has_the_key_is_answered_and_nobody_else(exposed: Lab, access: AccessSettings) -> None:
+    key = bearer(vault.keys(access)[0])
+    assert ask(exposed, access, "/v1/models")[0] == 401
+    assert ask(exposed, access, "/v1/models", *bearer("x" * 43))[0] == 401
+    status, body = ask(exposed, access, "/v1/models", *key)
+    assert status == 200 and json.loads(body)["data"][0]["id"] == "lab/tiny"
+    for path in OPEN:
+        assert ask(exposed, access, path)[0] == 200
+    for path in CLOSED:
+        assert ask(exposed, access, path)[0] == 404
+        assert ask(exposed, access, path, *key)[0] == 404
+
+
+def test_an_answer_is_streamed(exposed: Lab, access: AccessSettings) -> None:
+    body = {"model": "lab/tiny", "prompt": "hello", "max_tokens": 8, "stream": True}
+    words = ("-H", "Content-Type: application/json", "-d", json.dumps(body))
+    status, said = ask(exposed, access, "/v1/completions", *bearer(vault.keys(access)[0]), *words)
+    assert status == 200 and said.rstrip().endswith("data: [DONE]"), said
+
+
+def test_vllm_itself_is_not_reached_from_outside(exposed: Lab) -> None:
+    address = exposed.state.host(HOST).address
+    done = exposed.control("curl", "-s", "-m", "3", f"http://{address}:8000/v1/models")
+    assert done.returncode == 7
+    found = exposed.text(HOST, "ss -Hltn | awk '{print $4}'").split()
+    assert "127.0.0.1:8000" in found and "0.0.0.0:8443" in found
+
+
+def test_the_second_run_changes_nothing(exposed: Lab, access: AccessSettings) -> None:
+    done = exposed.pyinfra("deploy.py", data=data(exposed, access))
+    assert done.returncode == 0 and grand_total(done.stdout)[1] == 0, done.stdout[-4000:]
+
+
+def test_a_configuration_that_haproxy_refuses_changes_nothing(
+    exposed: Lab, access: AccessSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate\n")
+    (tmp_path / "key.pem").write_text("no key\n")
+    (tmp_path / "key.pem").chmod(0o600)
+    given = {"tls_certificate_file": str(tmp_path / "cert.pem"), "tls": "files",
+             "tls_key_file": str(tmp_path / "key.pem")}  # fmt: skip
+    done = exposed.pyinfra("deploy.py", data=data(exposed, access, **given))
+    assert done.returncode == 1
+    assert re.search(r"haproxy: refuses its configuration, nothing was changed", done.stdout)
+    assert ask(exposed, access, "/health")[0] == 200
+
+
+def test_back_on_loopback_no_proxy_is_left(exposed: Lab, access: AccessSettings) -> None:
+    done = exposed.pyinfra("deploy.py", data=standin(exposed))
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert ":8443" not in exposed.text(HOST, "ss -Hltn")
+    assert exposed.run(HOST, "ls /etc/vllm-fleet/haproxy/api", check=False).returncode != 0
+    again = exposed.pyinfra("deploy.py", data=standin(exposed))
+    assert grand_total(again.stdout)[1] == 0
