@@ -1,4 +1,8 @@
-"""The model's files, in the host's cache and checked by sha256, before anything stops."""
+"""The model's files, in the host's cache and checked by sha256, before anything stops.
+
+``from_hub`` and ``as_locked`` are the two ways a host comes to have a whole model: it downloads it
+itself, or something else put the files there. Both end with every file compared with the lock.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,16 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
+from deploys import job
 from deploys.host_state import current, forget
-from deploys.job import job
-from deploys.operations import Commands, File, refuse, write_command
+from deploys.job import Job
+from deploys.operations import Commands, File, refuse
 from fleet.models import ModelLock
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
 DOWNLOAD_DEADLINE_S = 48 * 3600  # 400 GB at 20 Mbit/s; a second run joins a download that goes on
+CHECK_DEADLINE_S = 6 * 3600  # 1 TB at 50 MB/s
 
 
 def requests(settings: Settings) -> list[dict[str, str]]:
@@ -43,6 +49,50 @@ def whole(settings: Settings, lock: ModelLock, snapshot: Snapshot) -> bool:
     )
 
 
+def missing(settings: Settings, snapshot: Snapshot) -> list[ModelLock]:
+    """The locked models that the host does not have whole and checked."""
+    return [lock for lock in settings.locks if not whole(settings, lock, snapshot)]
+
+
+def from_hub(settings: Settings, lock: ModelLock, *, deep: bool = False) -> Commands:
+    """Commands after which the current host has all of ``lock``, checked; what it lacks comes from
+    the Hub. With ``deep`` what was found good before is read again."""
+    files = {_request_path(lock): File(_request_file(settings, lock))}
+    try:
+        if token := _token(settings):
+            files[_token_path(lock)] = File(token, mode="600", secret=True)
+    except OSError as error:
+        yield refuse(
+            f"hf_token_file: found {settings.hf_token_file}, unreadable ({error.strerror}); "
+            "allowed: a file that holds the token; correct the path or drop the key"
+        )
+        return
+    argv = _program("fetch_model", lock)
+    after = [*argv, "--clean"]
+    argv += ["--deep"] if deep else []
+    yield job.run(Job("download", argv, DOWNLOAD_DEADLINE_S, files, after))
+
+
+def as_locked(settings: Settings, lock: ModelLock, *, deep: bool = False) -> Commands:
+    """Commands that compare what lies in the current host's cache with ``lock``: they fail, naming
+    the files, unless it is whole. Bad files are set aside. Nothing is fetched."""
+    files = {_request_path(lock): File(_request_file(settings, lock))}
+    argv = [*_program("check_model", lock), *(["--deep"] if deep else [])]
+    yield job.run(Job("check", argv, CHECK_DEADLINE_S, files))
+
+
+def _program(name: str, lock: ModelLock) -> list[str]:
+    return ["/usr/bin/python3", str(layout.PROGRAMS / f"{name}.py"), _request_path(lock)]
+
+
+def _request_path(lock: ModelLock) -> str:
+    return str(layout.MODELS / lock.folder / f"{lock.revision}.json")
+
+
+def _token_path(lock: ModelLock) -> str:
+    return str(layout.HUB_TOKENS / lock.revision)
+
+
 def _token(settings: Settings) -> str | None:
     """The Hub token's text; it stays on the host only while the download runs."""
     if settings.hf_token_file is None:
@@ -50,15 +100,14 @@ def _token(settings: Settings) -> str | None:
     return Path(settings.hf_token_file).expanduser().read_text().strip()
 
 
-def _wanted(settings: Settings, lock: ModelLock, token: str | None, deep: bool) -> str:
-    """The request file of ``files/fetch_model.py``."""
+def _request_file(settings: Settings, lock: ModelLock) -> str:
+    """What ``files/model_request.py`` reads."""
     body = {
         **request(settings, lock),
         "image": settings.vllm_image,
         "endpoint": settings.hf_endpoint,
-        "token_file": token,
+        "token_file": _token_path(lock),
         "files": [file.model_dump() for file in lock.files],
-        "deep": deep,
     }
     return json.dumps(body, sort_keys=True)
 
@@ -66,29 +115,13 @@ def _wanted(settings: Settings, lock: ModelLock, token: str | None, deep: bool) 
 @operation()
 def downloaded(settings: Settings, deep: bool = False) -> Commands:
     """The locked revisions are in the cache, whole."""
-    now = current(settings)
-    missing = [lock for lock in settings.locks if deep or not whole(settings, lock, now)]
-    if not missing:
+    wanted = list(settings.locks) if deep else missing(settings, current(settings))
+    if not wanted:
         host.noop("the model is whole")
         return
     forget()
-    try:
-        token = _token(settings)
-    except OSError as error:
-        yield refuse(
-            f"hf_token_file: found {settings.hf_token_file}, unreadable ({error.strerror}); "
-            "allowed: a file that holds the token; correct the path or drop the key"
-        )
-        return
-    for lock in missing:
-        path = str(layout.STATE / "models" / f"{lock.folder}.json")
-        token_path = str(layout.SECRETS / "hf_token") if token else None
-        files = {path: File(_wanted(settings, lock, token_path, deep))}
-        if token and token_path:
-            files[token_path] = File(token, mode="600", secret=True)
-        yield write_command(files)
-        argv = ["/usr/bin/python3", str(layout.PROGRAMS / "fetch_model.py"), path]
-        yield job("download", argv, deadline_s=DOWNLOAD_DEADLINE_S)
+    for lock in wanted:
+        yield from from_hub(settings, lock, deep=deep)
 
 
 @deploy("Model")

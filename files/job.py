@@ -1,11 +1,14 @@
 """Run one long job on a host as a transient unit, so that it outlives the SSH connection.
 
-Request: {"unit": name, "argv": [...], "start": bool}. With ``start`` a job that is not running is
-started; one that runs already is joined. Prints {"state": "running" | "done" | "failed" |
-"absent", "exit": int, "line": its last output line}. The unit stays until it is started again.
+Request: {"unit": name, "argv": [...], "start": bool, "files": [{"path", "text", "mode"}], "after":
+[...]}. With ``start`` a job that is not running is started, after its files were written; one that
+runs already is joined. ``after`` runs when the unit ends by a signal, fails or is stopped. Prints
+{"state": "running" | "done" | "failed" | "absent", "exit": int, "line": its last output line}. The
+unit of a job that succeeded stays until it is started again.
 """
 
 import json
+import os
 import subprocess
 
 KEYS = ("ActiveState", "SubState", "Result", "ExecMainStatus", "InvocationID")
@@ -34,19 +37,36 @@ def _last_line(found: dict[str, str]) -> str:
     return lines[-1][-300:] if lines else ""
 
 
-def _start(unit: str, argv: list[str]) -> None:
+def _write(file: dict[str, str]) -> None:
+    """Whole or not at all, and never readable for a moment by whom it is not for."""
+    new = file["path"] + ".new"
+    os.makedirs(os.path.dirname(new), exist_ok=True)
+    if os.path.lexists(new):
+        os.unlink(new)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(file["text"])
+        os.fchmod(out.fileno(), int(file["mode"], 8))
+    os.replace(new, file["path"])
+
+
+def _start(request: dict) -> None:  # type: ignore[type-arg]
+    unit = request["unit"]
     subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
     subprocess.run(["systemctl", "stop", unit], capture_output=True, check=False)
+    for file in request.get("files", ()):
+        _write(file)
     command = ["systemd-run", "--quiet", "--no-block", f"--unit={unit}"]
     # Stays "active (exited)" after success, so that its end can be told from its absence.
-    command += ["--property=RemainAfterExit=yes", "--property=Type=exec", "--", *argv]
-    subprocess.run(command, check=True)
+    command += ["--property=RemainAfterExit=yes", "--property=Type=exec"]
+    if request.get("after"):
+        command.append("--property=ExecStopPost=" + " ".join(request["after"]))
+    subprocess.run([*command, "--", *request["argv"]], check=True)
 
 
 def main(request: dict) -> None:  # type: ignore[type-arg]
     unit = request["unit"]
     if request["start"] and _state(_properties(unit)) != "running":
-        _start(unit, request["argv"])
+        _start(request)
     found = _properties(unit)
     answer = {"state": _state(found), "exit": int(found["ExecMainStatus"] or 0)}
     print(json.dumps({**answer, "line": _last_line(found)}))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import command
 import container
 import durable
+import layout
+import model_request
+import weights
 from errors import Refused
 from release import Release
 
@@ -22,4 +27,22 @@ def check(release: Release) -> None:
     if done.rc != 0:
         raise Refused(f"{release.folder}/compose.yaml is not valid: {done.fault()}")
     container.refuse_foreign(release)
+    for path in layout.MODELS.glob("*/*.json"):
+        if reads(release, path.stem):
+            require_whole(path)
     durable.flush_tree(release.folder)
+
+
+def reads(release: Release, revision: str) -> bool:
+    """Whether the release serves from that commit, as its model or as its draft model."""
+    return revision in (release.folder / "vllm.yaml").read_text(errors="replace")
+
+
+def require_whole(path: Path) -> None:
+    """Raise Refused unless every file of the model is as when its sha256 was found right."""
+    wanted = model_request.read(path)
+    if changed := weights.changed(wanted.folder, wanted.files):
+        raise Refused(
+            f"{wanted.repo}: {len(changed)} files are not as they were checked: {changed[0]}; "
+            "bring it back with deploy.py or download.py"
+        )

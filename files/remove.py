@@ -134,7 +134,7 @@ def holds() -> list[Thing]:
 
 def weights(hub: Path) -> list[Thing]:
     """The models that we brought into the cache; others that lie in it stay."""
-    ours = {path.stem for path in (layout.STATE / "models").glob("*.json")}
+    ours = {path.parent.name for path in layout.MODELS.glob("*/*.json")}
     ours |= {"models--" + str(read["model"]).replace("/", "--") for read in staged()}
     return [
         Thing(f"weights {name}", partial(shutil.rmtree, hub / name))

@@ -6,17 +6,20 @@ read again. The record lies outside the cache, which other tools may write to.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import durable
 import layout
 
 CHUNK = 1 << 20
+Tell = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -39,65 +42,115 @@ class Answer:
     def whole(self) -> bool:
         return not self.missing and not self.corrupt
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What has to be fetched."""
+        return self.missing + self.corrupt
+
 
 def snapshot_dir(hub: Path, repo: str, revision: str) -> Path:
     """Where the Hub cache layout keeps a revision's files."""
-    return hub / ("models--" + repo.replace("/", "--")) / "snapshots" / revision
+    return model_dir(hub, repo) / "snapshots" / revision
 
 
-def check(folder: Path, files: Iterable[LockedFile], *, deep: bool = False) -> Answer:
-    """Compare every file with the lock; ``deep`` reads all of them again."""
+def model_dir(hub: Path, repo: str) -> Path:
+    """A repository's folder in the Hub cache layout."""
+    return hub / ("models--" + repo.replace("/", "--"))
+
+
+def check(
+    folder: Path,
+    files: Iterable[LockedFile],
+    *,
+    deep: bool = False,
+    tell: Tell = lambda _: None,
+) -> Answer:
+    """Compare every file with the lock; ``deep`` reads all of them again.
+
+    ``tell`` gets the bytes that were read since it was last called, from several threads.
+    """
     files = tuple(files)
     record = {} if deep else load_record().get(str(folder), {})
-    missing = tuple(f.path for f in files if not (folder / f.path).exists())
-    present = [f for f in files if f.path not in missing]
-    unknown = [f for f in present if record.get(f.path) != [f.sha256, *_mark(folder / f.path)]]
-    # sha256 leaves the interpreter's lock, so threads use all cores.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        good = list(pool.map(lambda f: _good(folder / f.path, f), unknown))
-    corrupt = tuple(f.path for f, fine in zip(unknown, good, strict=True) if not fine)
+    marks = {f.path: mark(folder / f.path) for f in files}
+    missing = tuple(path for path, found in marks.items() if not found)
+    present = [f for f in files if marks[f.path]]
+    unknown = [f for f in present if record.get(f.path) != [f.sha256, *marks[f.path]]]
+    good = _compare(folder, unknown, tell)
+    corrupt = tuple(f.path for f in unknown if not good[f.path])
     whole = [f for f in present if f.path not in corrupt]
-    _remember(folder, {f.path: [f.sha256, *_mark(folder / f.path)] for f in whole})
+    _remember(folder, {f.path: [f.sha256, *marks[f.path]] for f in whole})
     return Answer(missing, corrupt)
+
+
+def changed(folder: Path, files: Iterable[LockedFile]) -> tuple[str, ...]:
+    """The files that are not as when they were last found good; reads none of them."""
+    record = load_record().get(str(folder), {})
+    return tuple(f.path for f in files if record.get(f.path) != [f.sha256, *mark(folder / f.path)])
 
 
 def set_aside(folder: Path, paths: Iterable[str]) -> None:
     """Take bad files out of the cache, kept beside it under ``.corrupt`` for a look."""
     for path in paths:
         blob = (folder / path).resolve()
-        os.replace(blob, blob.with_name(blob.name + ".corrupt"))
+        if blob.exists():  # two names of the same content share one
+            os.replace(blob, blob.with_name(blob.name + ".corrupt"))
         (folder / path).unlink(missing_ok=True)
 
 
 def load_record() -> dict[str, dict[str, list[object]]]:
     """Folder → path → [sha256, inode, size, mtime in ns] of files found good."""
+    record = durable.read_json(layout.VERIFIED) or {}  # without it all files are read again
+    return {folder: paths for folder, paths in record.items() if isinstance(paths, dict)}
+
+
+def mark(path: Path) -> list[int]:
+    """Inode, size, modification time in ns; empty where there is no such file."""
     try:
-        record = json.loads(layout.VERIFIED.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}  # all files are read again
-    return record if isinstance(record, dict) else {}
-
-
-def _remember(folder: Path, good: Mapping[str, list[object]]) -> None:
-    record = load_record()
-    if record.get(str(folder)) == good:
-        return
-    layout.VERIFIED.parent.mkdir(parents=True, exist_ok=True)
-    new = layout.VERIFIED.with_suffix(".new")
-    new.write_text(json.dumps({**record, str(folder): dict(good)}, sort_keys=True))
-    os.replace(new, layout.VERIFIED)
-
-
-def _mark(path: Path) -> list[int]:
-    found = path.stat()
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
-def _good(path: Path, wanted: LockedFile) -> bool:
+def _remember(folder: Path, good: Mapping[str, list[object]]) -> None:
+    with _record_lock():
+        record = load_record()
+        if record.get(str(folder)) != good:
+            durable.write_json(layout.VERIFIED, {**record, str(folder): dict(good)})
+
+
+@contextmanager
+def _record_lock() -> Iterator[None]:
+    """Two models may be checked at the same time, and have one record."""
+    layout.VERIFIED.parent.mkdir(parents=True, exist_ok=True)
+    with layout.VERIFIED.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _compare(folder: Path, files: list[LockedFile], tell: Tell) -> dict[str, bool]:
+    """Path → whether its bytes are as locked. sha256 leaves the interpreter's lock, so threads use
+    all cores; the largest files first, so that none of them is left to run alone at the end."""
+    order = sorted(files, key=lambda f: -f.size)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        good = pool.map(lambda f: _good(folder / f.path, f, tell), order)
+        return dict(zip((f.path for f in order), good, strict=True))
+
+
+def _good(path: Path, wanted: LockedFile, tell: Tell) -> bool:
     if path.stat().st_size != wanted.size:
         return False
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == wanted.sha256
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while size := file.readinto(buffer):
+            digest.update(view[:size])
+            tell(size)
+        if digest.hexdigest() != wanted.sha256:
+            return False
+        os.fsync(file.fileno())  # what is remembered as good is on the disk, not only in memory
+        # The server's GPU memory comes out of the same memory, and the cache gives way too late.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True

@@ -1,0 +1,14 @@
+"""Bring models into the hosts' caches, whole and checked; nothing that serves is touched.
+
+pyinfra inventory.py download.py                                    the model that is declared
+pyinfra inventory.py download.py --data vllm_model=ORG/NAME         another one, in advance
+"""
+
+from deploys import cache, host_settings, image, model, preflight
+
+settings = host_settings()
+
+preflight.run(settings=settings)
+cache.run(settings=settings)
+image.run(settings=settings)
+model.run(settings=settings)
