@@ -2,13 +2,18 @@
 
 pyinfra inventory.py download.py                                    the model that is declared
 pyinfra inventory.py download.py --data vllm_model=ORG/NAME         another one, in advance
+pyinfra inventory.py download.py --data deep_check=true             read all of it again
+pyinfra inventory.py download.py --data cancel=true                 stop downloads that run
 """
 
 from deploys import cache, host_settings, image, model, preflight
 
 settings = host_settings()
 
-preflight.run(settings=settings)
-cache.run(settings=settings)
-image.run(settings=settings)
-model.run(settings=settings)
+if settings.cancel:
+    model.cancel(settings=settings)
+else:
+    preflight.run(settings=settings)
+    cache.run(settings=settings)
+    image.run(settings=settings)
+    model.run(settings=settings)

@@ -141,5 +141,11 @@ def interrupted(signum: int, frame: FrameType | None) -> None:
         "'pyinfra inventory.py status.py' shows it, the same command run again heals it",
         file=sys.stderr,
     )
+    for name, kind in sorted(report.RUN.following):
+        print(
+            f"{name}: the {kind} goes on there; the same command follows it again"
+            + ("; download.py --data cancel=true stops it" if kind == "download" else ""),
+            file=sys.stderr,
+        )
     report.RUN.interrupted = EXIT_INTERRUPTED + signum
     sys.exit(report.RUN.interrupted)

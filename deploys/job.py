@@ -14,12 +14,11 @@ from pyinfra.api.state import State
 
 from deploys import programs, remote
 from deploys.operations import File, tell
+from deploys.report import RUN
 
 POLL_S = 1.0
 TELL_S = 10.0
 PATIENCE_S = 300.0
-# What runs on hosts while this run follows it: (host, kind).
-FOLLOWED: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ def run(job: Job) -> FunctionCommand:
     """A command that runs the job to its end; fails with its last line."""
 
     def follow(state: State, host: Host) -> bool:
-        FOLLOWED.add((host.name, job.kind))
+        RUN.following.add((host.name, job.kind))
         try:
             problem = _follow(host, job)
         except (remote.Refused, remote.Lost) as error:
             problem = str(error)
-        FOLLOWED.discard((host.name, job.kind))
+        RUN.following.discard((host.name, job.kind))
         return tell(host, f"{job.kind}: {problem}") if problem else True
 
     return FunctionCommand(follow, (), {})

@@ -11,18 +11,24 @@ from pathlib import Path
 
 import layout
 from pyinfra import host
+from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import job
+from deploys import hub_access, job, remote
 from deploys.host_state import current, forget
 from deploys.job import Job
 from deploys.operations import Commands, File, refuse
+from deploys.report import RUN
 from fleet.models import ModelLock
+from fleet.preflight_room import lacking
+from fleet.problems import SettingsError
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
 DOWNLOAD_DEADLINE_S = 48 * 3600  # 400 GB at 20 Mbit/s; a second run joins a download that goes on
+UNITS = "vllm-fleet-download-*.service"
+_LISTED = ("--plain", "--no-legend", "--full")
 CHECK_DEADLINE_S = 6 * 3600  # 1 TB at 50 MB/s
 
 
@@ -59,13 +65,10 @@ def from_hub(settings: Settings, lock: ModelLock, *, deep: bool = False) -> Comm
     the Hub. With ``deep`` what was found good before is read again."""
     files = {_request_path(lock): File(_request_file(settings, lock))}
     try:
-        if token := _token(settings):
+        if token := hub_access.token(settings):
             files[_token_path(lock)] = File(token, mode="600", secret=True)
-    except OSError as error:
-        yield refuse(
-            f"hf_token_file: found {settings.hf_token_file}, unreadable ({error.strerror}); "
-            "allowed: a file that holds the token; correct the path or drop the key"
-        )
+    except SettingsError as error:
+        yield refuse(f"hf_token_file: {error.problems[0]}")
         return
     argv = _program("fetch_model", lock)
     after = [*argv, "--clean"]
@@ -93,13 +96,6 @@ def _token_path(lock: ModelLock) -> str:
     return str(layout.HUB_TOKENS / lock.revision)
 
 
-def _token(settings: Settings) -> str | None:
-    """The Hub token's text; it stays on the host only while the download runs."""
-    if settings.hf_token_file is None:
-        return None
-    return Path(settings.hf_token_file).expanduser().read_text().strip()
-
-
 def _request_file(settings: Settings, lock: ModelLock) -> str:
     """What ``files/model_request.py`` reads."""
     body = {
@@ -107,6 +103,9 @@ def _request_file(settings: Settings, lock: ModelLock) -> str:
         "image": settings.vllm_image,
         "endpoint": settings.hf_endpoint,
         "token_file": _token_path(lock),
+        "rate": int(settings.download_mbit * 1e6 / 8),
+        "window": settings.download_hours,
+        "patience_s": settings.download_patience_s,
         "files": [file.model_dump() for file in lock.files],
     }
     return json.dumps(body, sort_keys=True)
@@ -119,11 +118,42 @@ def downloaded(settings: Settings, deep: bool = False) -> Commands:
     if not wanted:
         host.noop("the model is whole")
         return
+    RUN.plan[host.name] = [_work(lock, current(settings)) for lock in wanted]
     forget()
     for lock in wanted:
         yield from from_hub(settings, lock, deep=deep)
 
 
+def _work(lock: ModelLock, now: Snapshot) -> str:
+    """What a person should know before it begins."""
+    lacks = lacking(lock, now)
+    if not lacks:
+        return f"check {lock.repo}: {len(lock.files)} files, {lock.size / 2**20:.1f} MiB"
+    size = sum(file.size for file in lacks) / 2**20
+    return f"fetch {lock.repo}: {len(lacks)} of {len(lock.files)} files, {size:.1f} MiB"
+
+
+@operation()
+def cancelled(settings: Settings) -> Commands:
+    """No download runs on the host. Files that have come whole stay."""
+    listed = remote.run(
+        host, StringCommand("systemctl", "list-units", *_LISTED, QuoteString(UNITS))
+    )
+    running = [words[0] for line in listed if (words := line.split())[3:4] == ["running"]]
+    if not running:
+        host.noop("no download runs")
+        return
+    RUN.plan[host.name] = [f"stop {unit}" for unit in running]
+    yield StringCommand("systemctl", "stop", *running)
+
+
+@deploy("Model")
+def cancel(*, settings: Settings) -> None:
+    cancelled(name="Stop the downloads that run", settings=settings)
+
+
 @deploy("Model")
 def run(*, settings: Settings) -> None:
-    downloaded(name="Bring the locked model into the cache", settings=settings)
+    downloaded(
+        name="Bring the locked model into the cache", settings=settings, deep=settings.deep_check
+    )

@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import engine
+from deploys import engine, hub_access
 from deploys.host_state import Watch, current
 from deploys.operations import Commands, refuse
 from deploys.packages import check_command
@@ -96,3 +96,4 @@ def run(*, settings: Settings) -> None:
     fit(name="Check the host", settings=settings)
     alike(name="Compare the hosts of each replica", settings=settings)
     genuine(name="Try the vendors' repositories", settings=settings)
+    hub_access.granted(name="Ask the Hub for what is missing", settings=settings)

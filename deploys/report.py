@@ -60,6 +60,7 @@ class RunReport:
     """Shared by all hosts of the run (one process, one module).
 
     ``closing`` prints the end of a run that executed; None for a run that reports on nothing.
+    ``following``: the jobs on hosts that the run waits for, by host and kind.
     ``interrupted`` is the exit code of a run that a signal ended.
     """
 
@@ -67,6 +68,7 @@ class RunReport:
     results: dict[str, HostResult] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     plan: dict[str, list[str]] = field(default_factory=dict)
+    following: set[tuple[str, str]] = field(default_factory=set)
     closing: Callable[[RunReport], None] | None = None
     started: str = ""
     began: float = field(default_factory=time.monotonic)

@@ -130,6 +130,7 @@ def serving(settings: Settings, digest: str, changes: list[str]) -> Commands:
         host.noop(f"serves {digest}")
         return
     RUN.plan[host.name] = [
+        *RUN.plan.get(host.name, ()),
         f"release {result.release_before or 'none'} → {digest}",
         *(changes or [f"the same release again: {standing(now)}"]),
     ]

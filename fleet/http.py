@@ -23,6 +23,10 @@ _CHUNK = 1 << 20
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
+class Unreachable(SettingsError):
+    """Nobody answered, or only with a server's own failure: it may be otherwise elsewhere."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A finished answer; ``headers`` ignores case, ``body`` is complete."""
@@ -36,23 +40,24 @@ class Answer:
 class Client:
     """GET with what all requests of one command share. ``sleep`` gets seconds."""
 
+    tries: int = TRIES
     sleep: Callable[[float], None] = time.sleep
     session: requests.Session = field(default_factory=requests.Session)
 
     def get(self, url: str, headers: Mapping[str, str], limit: int) -> Answer:
         """The answer to GET ``url``, at most ``limit`` bytes of it; SettingsError is one line."""
         check_url(url)
-        for attempt in range(TRIES):
+        for attempt in range(self.tries):
             try:
                 answer = self._once(url, headers, limit)
             except requests.RequestException as error:
-                if attempt == TRIES - 1:
-                    raise SettingsError(
-                        f"{_host(url)}: {_reason(error)}; tried {TRIES} times"
+                if attempt == self.tries - 1:
+                    raise Unreachable(
+                        f"{_host(url)}: {_reason(error)}; tried {self.tries} times"
                     ) from None
                 wait = 2.0**attempt
             else:
-                if answer.status not in _AGAIN or attempt == TRIES - 1:
+                if answer.status not in _AGAIN or attempt == self.tries - 1:
                     return answer
                 wait = _retry_after(answer.headers, 2.0**attempt)
             self.sleep(wait)
@@ -78,7 +83,7 @@ class _Trusting(HTTPAdapter):
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
 
 
-def trusting(authority: Path) -> Client:
+def trusting(authority: Path, tries: int = TRIES) -> Client:
     """A client that also trusts the certificate in ``authority`` (PEM); SettingsError."""
     session = requests.Session()
     try:
@@ -86,7 +91,7 @@ def trusting(authority: Path) -> Client:
     except OSError as error:  # ssl.SSLError, for what is no certificate, is one too
         reason = error.strerror or "not a certificate"
         raise SettingsError(f"{authority}: no certificate to trust: {reason}") from None
-    return Client(session=session)
+    return Client(tries=tries, session=session)
 
 
 def check_url(url: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fleet import lock
-from fleet.http import Answer, Client, check_url, trusting
+from fleet.http import Answer, Client, Unreachable, check_url, trusting
 from fleet.lock import Listed, Listing
 from fleet.models import ModelLock, repo_name
 from fleet.problems import SettingsError, shown
@@ -50,17 +50,18 @@ def from_environment(
 
 def _token(env: Mapping[str, str], token_file: Path | None) -> str | None:
     if token_file is not None:
-        return _token_in(token_file)
+        return token_in(token_file)
     if env.get("HF_TOKEN"):
         return _checked_token(env["HF_TOKEN"].strip(), "HF_TOKEN")
     if env.get("HF_TOKEN_PATH"):
-        return _token_in(Path(env["HF_TOKEN_PATH"]))
+        return token_in(Path(env["HF_TOKEN_PATH"]))
     home = env.get("HF_HOME") or os.path.join(env.get("HOME", ""), ".cache/huggingface")
     usual = Path(home, "token")
-    return _token_in(usual) if usual.is_file() else None
+    return token_in(usual) if usual.is_file() else None
 
 
-def _token_in(path: Path) -> str:
+def token_in(path: Path) -> str:
+    """The Hub token that a file holds; SettingsError never repeats it."""
     try:
         content = path.read_text(encoding="ascii")[:1000].strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -97,6 +98,24 @@ def make_lock(hub: Hub, repo: str, revision: str = "main") -> ModelLock:
     }
     kept = lock.kept_config(config, small.get(lock.MODELOPT_FILE), place)
     return lock.make(repo, listing, hashes, kept)
+
+
+def require(hub: Hub, lock: ModelLock) -> None:
+    """The Hub gives every file of ``lock`` to who asks. SettingsError is one line that tells what
+    it refuses; Unreachable where it gave no answer."""
+    listed = {file.path: file for file in _listing(hub, lock.repo, lock.revision).files}
+    for file in lock.files:
+        found = listed.get(file.path)
+        if found is None:
+            raise SettingsError(f"{lock.repo}: has no file {shown(file.path)} at its locked commit")
+        if found.sha256 not in (None, file.sha256) or found.size != file.size:
+            raise SettingsError(
+                f"{lock.repo}: {shown(file.path)} is not as in its lock; make a new one with: "
+                f"fleet lock {lock.repo} --revision {lock.revision}"
+            )
+    answer = hub.get(f"/api/models/{lock.repo}/auth-check", _REFUSAL)
+    if answer.status != 200:
+        raise _refusal(hub, lock.repo, lock.revision, answer)
 
 
 def _listing(hub: Hub, repo: str, revision: str) -> Listing:
@@ -145,11 +164,11 @@ def _refusal(hub: Hub, repo: str, revision: str, answer: Answer) -> SettingsErro
     elif code == "EntryNotFound":
         what = "lists a file that it does not have; try again"
     elif answer.status in (401, 403) and hub.token and code != "RepoNotFound":
-        what = "is refused: the Hub does not accept the token (HF_TOKEN, HF_TOKEN_PATH)"
+        what = "is refused: the Hub does not accept the token (hf_token_file, HF_TOKEN)"
     elif answer.status in (401, 403, 404):
         what = _not_visible(hub)
     else:
-        what = f"cannot be read: HTTP {answer.status} from {hub.endpoint}"
+        return Unreachable(f"{repo}: cannot be read: HTTP {answer.status} from {hub.endpoint}")
     return SettingsError(f"{repo}: {what}")
 
 

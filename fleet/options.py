@@ -29,6 +29,14 @@ class RunOptions(Strict):
     reason: Annotated[str, AfterValidator(_one_line)] | None = Field(
         default=None, description="Why this change is made; kept in the hosts' audit log"
     )
+    deep_check: bool = Field(
+        default=False,
+        description="deploy.py, switch.py, download.py: read every file of the model again, also "
+        "those found good before",
+    )
+    cancel: bool = Field(
+        default=False, description="download.py: stop the downloads that run on the hosts"
+    )
     remove_weights: bool = Field(
         default=False, description="remove.py: also the model cache, which may take days to refill"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet.models import LockedFile, ModelLock
 from fleet.preflight_driver import serves
 from fleet.preflight_finding import Finding, check
 from fleet.settings import Settings
@@ -63,12 +64,13 @@ def _space(disk: Disk | None, paths: list[str], need: int, reserve_gib: float) -
 
 def weights_missing(settings: Settings, snapshot: Snapshot) -> int:
     """Bytes of the locked files that do not lie in the cache in full."""
-    return sum(
-        file.size
-        for lock in settings.locks
-        for file in lock.files
-        if _size(_cached(snapshot, lock.repo).get(file.path)) != file.size
-    )
+    return sum(file.size for lock in settings.locks for file in lacking(lock, snapshot))
+
+
+def lacking(lock: ModelLock, snapshot: Snapshot) -> list[LockedFile]:
+    """The locked files that do not lie in the cache in full."""
+    cached = _cached(snapshot, lock.repo)
+    return [file for file in lock.files if _size(cached.get(file.path)) != file.size]
 
 
 def _size(file: ModelFile | None) -> int | None:

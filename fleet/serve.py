@@ -34,6 +34,13 @@ def _endpoint(value: str) -> str:
     return value
 
 
+def _hours(value: str) -> str:
+    hour = r"([01]\d|2[0-3]):[0-5]\d"
+    if not re.fullmatch(f"{hour}-{hour}", value) or value[:5] == value[6:]:
+        raise ValueError("allowed: two different times of day, such as 22:00-06:00")
+    return value
+
+
 def _served_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}", value):
         raise ValueError("allowed: letters, digits and . _ : / @ + -, a letter or digit first")
@@ -59,6 +66,23 @@ class HubSettings(Strict):
     hf_token_file: Annotated[str, AfterValidator(_control_side_file)] | None = Field(
         default=None,
         description="File on the control side that holds a Hub token; for gated models",
+    )
+    download_mbit: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000_000,
+        description="Mbit/s that a host's download from the Hub takes at most; 0: no limit",
+    )
+    download_hours: Annotated[str, AfterValidator(_hours)] | None = Field(
+        default=None,
+        description="Hours of the day in which hosts download, '22:00-06:00' by their own clocks; "
+        "outside of them a download waits",
+    )
+    download_patience_s: int = Field(
+        default=600,
+        ge=1,
+        le=86400,
+        description="Seconds that a file is tried again while the Hub fails to give it",
     )
     require_locks: bool = Field(
         default=False,
