@@ -37,6 +37,8 @@ def _question(settings: Settings) -> StringCommand:
         "env": render.serve_environment(settings),
     }
     argv = ["timeout", str(BOUND_S), "docker", "run", "--rm", "--interactive", "--network", "none"]
+    argv += ["--read-only", "--tmpfs", "/tmp:exec,mode=1777", "--user", render.USER]
+    argv += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--env", "HOME=/tmp"]
     argv += ["--label", "vllm-fleet.job=arguments", "--entrypoint", "python3", settings.vllm_image]
     return StringCommand(*argv, "-", _stdin=programs.stdin("check_arguments", request))
 

@@ -18,6 +18,7 @@ BY_STDIN = {
     "built_image",
     "check_arguments",
     "check_repository",
+    "front_door",
     "haproxy_config",
     "prepare_login",
     "install_packages",
@@ -49,7 +50,7 @@ def directories(settings: Settings) -> dict[str, Directory]:
         str(layout.SECRETS): Directory(mode="700"),
         str(layout.PROGRAMS): Directory(),
         str(layout.STATE): Directory(),
-        str(layout.CACHE): Directory(mode="775"),  # an image of ours runs as 2000:0
+        str(layout.CACHE): Directory(owner=""),  # serve.py gives it to the server
         str(layout.AUDIT.parent): Directory(),
     }
 

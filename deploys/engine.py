@@ -68,6 +68,7 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
 
 
 def _connect_tuned(self: SSHConnector) -> None:
+    _check_host_keys(self)
     if "bootstrap.py" in invocation.deploy_files():
         first_contact.connect(self, SETTINGS[self.host.name], _connect)
     else:
@@ -82,6 +83,15 @@ def _connect_tuned(self: SSHConnector) -> None:
         setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if unacknowledged := getattr(socket, "TCP_USER_TIMEOUT", None):  # Linux only
             setsockopt(socket.IPPROTO_TCP, unacknowledged, DEAD_S * 1000)
+
+
+def _check_host_keys(connector: SSHConnector) -> None:
+    """A host that shows another key than the known one, or none that is known, is not talked to,
+    whatever inventory and ssh_config say; a first contact may take the key it is shown."""
+    data: dict[str, Any] = connector.data  # type: ignore[assignment]
+    first = "bootstrap.py" in invocation.deploy_files()
+    if not (first and data["ssh_strict_host_key_checking"] == "accept-new"):
+        data["ssh_strict_host_key_checking"] = "yes"
 
 
 def _run_shell_command(

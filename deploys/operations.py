@@ -37,6 +37,8 @@ class File:
 
 @dataclass(frozen=True)
 class Directory:
+    """A folder's wanted state; without an ``owner`` that stays whose it is."""
+
     mode: str = "755"
     owner: str = "root:root"
 
@@ -136,5 +138,5 @@ def _is(snapshot: Snapshot, path: str, wanted: Directory) -> bool:
     return found is not None and (found.kind, found.mode, f"{found.owner}:{found.group}") == (
         "dir",
         wanted.mode,
-        wanted.owner,
+        wanted.owner or f"{found.owner}:{found.group}",
     )

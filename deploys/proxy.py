@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pyinfra import host, state
 from pyinfra.api.command import FunctionCommand
 from pyinfra.api.deploy import deploy
@@ -10,6 +12,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from deploys import haproxy as instances
+from deploys import remote
 from deploys.host_state import Watch
 from deploys.operations import Commands, refuse, tree
 from fleet import haproxy, vault
@@ -17,6 +20,7 @@ from fleet.problems import SettingsError
 from fleet.settings import Settings
 
 WILDCARDS = ("0.0.0.0", "::")
+DOOR_S = 15  # workers that a reload replaces answer for a moment
 
 
 def watch(settings: Settings) -> Watch:
@@ -32,17 +36,18 @@ def names(settings: Settings) -> list[str]:
     return [name for name in dict.fromkeys((*known, *own, *settings.api_names)) if name]
 
 
-def files(settings: Settings, *, make: bool) -> dict[str, str] | None:
+def files(settings: Settings, *, make: bool, more: Collection[str] = ()) -> dict[str, str] | None:
     """The proxy's files; None where keys are still to be made, which ``make`` does.
 
-    Raises SettingsError for what a person gave and cannot be used.
+    ``more``: keys accepted beside the declared ones. Raises SettingsError for what a person gave
+    and cannot be used.
     """
     found = {haproxy.CONFIG: haproxy.api(settings)}
     if settings.api_auth == "key":
         keys = vault.make_key(settings) if make else vault.keys(settings)
         if not keys:
             return None
-        found[haproxy.KEYS] = haproxy.key_hashes(keys)
+        found[haproxy.KEYS] = haproxy.key_hashes(dict.fromkeys((*more, *keys)))
     if settings.tls != "off":
         read = vault.make_certificate if make else vault.certificate
         certificate = read(settings, settings.host, names(settings))
@@ -61,6 +66,37 @@ def notes(settings: Settings) -> list[str]:
     if settings.tls == "own-ca":
         lines.append(f"clients trust {vault.certificates(settings)}")
     return lines
+
+
+def door(settings: Settings, accepted: Collection[str], refused: Collection[str] = ()) -> str:
+    """ "" when clients of the current host are let in by these keys only; else what is wrong."""
+    ca: str | None = None
+    if settings.tls != "off":
+        ca = vault.make_signer(settings).certificate if settings.tls == "own-ca" else ""
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    request = {
+        "address": loopback.get(settings.listen, settings.listen),
+        "port": settings.api_port,
+        "name": settings.host,
+        "ca": ca,
+        "accepted": list(accepted),
+        "refused": list(refused),
+        "timeout_s": DOOR_S,
+    }
+    try:
+        return "; ".join(remote.ask(host, "front_door", request)["problems"])
+    except (remote.Refused, OSError, EOFError) as error:
+        return f"the proxy could not be asked: {error}"
+
+
+def problem(settings: Settings) -> str:
+    """What is wrong with the API as clients see it; "" where nothing is, or it is not for them."""
+    if not settings.exposed:
+        return ""
+    try:
+        return door(settings, vault.keys(settings) if settings.api_auth == "key" else ())
+    except SettingsError as error:
+        return error.problems[0]
 
 
 @operation()

@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import programs, remote, serve
+from deploys import programs, proxy, remote, serve
 from deploys.host_state import current
 from deploys.operations import Commands, refuse
 from deploys.report import RUN, closing_table
@@ -62,6 +62,15 @@ def _judge(settings: Settings, answer: dict[str, Any]) -> str:
     return problem
 
 
+def _door(settings: Settings) -> str:
+    """As clients outside see it: who is let in, and who is not."""
+    problem = proxy.problem(settings)
+    result = RUN.of(host.name)
+    result.proved = result.proved and not problem
+    result.reason = result.reason or problem
+    return problem
+
+
 @operation()
 def answers(settings: Settings) -> Commands:
     """Asks while the run executes; a plan has nothing to change here."""
@@ -69,7 +78,8 @@ def answers(settings: Settings) -> Commands:
         return
     if host.name in RUN.findings:  # what the run has mended since is no finding any more
         RUN.findings[host.name] = preflight.findings(settings, current(settings))
-    if problem := _judge(settings, _ask(settings)):
+    found = (_judge(settings, _ask(settings)), _door(settings))
+    if problem := "; ".join(filter(None, found)):
         yield refuse(problem)
 
 

@@ -20,6 +20,7 @@ UNIT = "vllm.service"
 UNIT_FILE = Path("/etc/systemd/system") / UNIT
 ACTIVATE_UNIT = "vllm-fleet-activate.service"
 CONTAINER = "vllm"
+CONTAINER_USER = 2000  # and group; compose.yaml says it to Docker
 PROJECT = "vllm-fleet"
 API_KEY = SECRETS / "api_key"
 STARTS = STATE / "starts.json"

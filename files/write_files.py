@@ -2,7 +2,7 @@
 
 Request: {"files": [{"path", "mode" (octal text), "text" (or null: only mode and owner),
 "owner": "user:group"}], "directories": [{"path", "mode", "owner"}], "links": [{"path", "target"}],
-"absent": [path]}. Prints {"written": [path]}.
+"absent": [path]}. An empty owner leaves it as it is. Prints {"written": [path]}.
 """
 
 import json
@@ -17,7 +17,8 @@ Spec = dict[str, Any]
 
 def _own(path: str, spec: Spec) -> None:
     user, _, group = spec.get("owner", "root:root").partition(":")
-    shutil.chown(path, user, group)
+    if user:
+        shutil.chown(path, user, group)
     os.chmod(path, int(spec["mode"], 8))
 
 

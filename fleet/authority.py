@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -88,10 +89,19 @@ def fits(pem: str, authority: Authority, names: Sequence[str], now: datetime.dat
         issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
         found.verify_directly_issued_by(issuer)
         inside = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except Exception:
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
     due = found.not_valid_after_utc - datetime.timedelta(days=DUE_DAYS)
     return now < due and list(inside) == _alternatives(names)
+
+
+def sound(authority: Authority) -> bool:
+    """Whether certificate and key can be read and belong together."""
+    try:
+        certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
+        return certificate.public_key() == _load_key(authority.key).public_key()
+    except (ValueError, TypeError):
+        return False
 
 
 def _builder(subject: x509.Name, days: int) -> x509.CertificateBuilder:

@@ -37,6 +37,10 @@ class RunOptions(Strict):
     cancel: bool = Field(
         default=False, description="download.py: stop the downloads that run on the hosts"
     )
+    key_overlap: bool = Field(
+        default=False,
+        description="rotate_key.py: the old API key is accepted as well until the next rotation",
+    )
     remove_weights: bool = Field(
         default=False, description="remove.py: also the model cache, which may take days to refill"
     )

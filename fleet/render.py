@@ -21,6 +21,7 @@ CACHE = "/cache"  # compiled kernels, as the container sees it
 CONFIG = "/etc/vllm-fleet-release"  # the release, as the container sees it
 CONTAINER = "vllm"
 PROJECT = "vllm-fleet"
+USER = "2000:2000"  # who the server is inside its container; no user of the host
 LISTEN = "127.0.0.1"  # always: what listens beyond loopback is the proxy
 DRAFT = "0" * 12  # stands for the digest while the digest is computed
 _GRACE_S = 30  # from the end of the drain to SIGKILL; vLLM can swallow SIGTERM while it starts
@@ -125,9 +126,11 @@ def serve_environment(settings: Serving) -> dict[str, str]:
     ours = {
         "DO_NOT_TRACK": "1",
         "FLASHINFER_WORKSPACE_BASE": CACHE,
+        "HOME": CACHE,  # all else in the container is read-only
         "HF_HUB_CACHE": HUB,
         "HF_HUB_OFFLINE": "1",
         "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
+        "USER": "vllm",  # no user of that number is known there, and torch asks for its name
         "TRITON_CACHE_DIR": f"{CACHE}/triton",
         "VLLM_CACHE_ROOT": f"{CACHE}/vllm",
         "VLLM_ENGINE_READY_TIMEOUT_S": str(settings.mode.ready_timeout_s),
@@ -168,6 +171,7 @@ def _files(settings: Serving, digest: str) -> dict[str, str]:
         "release": CONFIG,
         "container": CONTAINER,
         "project": PROJECT,
+        "user": USER,
     }
     return {
         "compose.yaml": _templates.get_template("compose.yaml.j2").render(values),

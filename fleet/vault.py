@@ -57,6 +57,30 @@ def new_key() -> str:
     return secrets.token_urlsafe(32)
 
 
+def next_key(access: AccessSettings, *, make: bool) -> str | None:
+    """The key that a rotation brings; one that was interrupted goes on with its own."""
+    path = _next_path(access)
+    if not path.exists():
+        if not make:
+            return None
+        write(path, new_key() + "\n")
+    return read(path, "api_key_file").strip()
+
+
+def promote(access: AccessSettings, *, overlap: bool) -> None:
+    """The rotation's key is the key from now on; done again it changes nothing."""
+    coming = next_key(access, make=False)
+    if coming is not None:
+        old = keys(access)[:1] if overlap else []
+        write(key_path(access), "\n".join((coming, *old)) + "\n")
+        _next_path(access).unlink()
+
+
+def _next_path(access: AccessSettings) -> Path:
+    path = key_path(access)
+    return path.with_name(f"{path.name}.next")
+
+
 def certificates(access: AccessSettings) -> Path:
     """The certificate of our authority, which clients are to trust."""
     return Path(access.secrets_dir).expanduser() / "ca.crt"
@@ -67,7 +91,13 @@ def signer(access: AccessSettings) -> Authority | None:
     path = certificates(access)
     if not path.exists():
         return None
-    return Authority(read(path, "secrets_dir"), read(path.with_suffix(".key"), "secrets_dir"))
+    found = Authority(read(path, "secrets_dir"), read(path.with_suffix(".key"), "secrets_dir"))
+    if not authority.sound(found):
+        raise SettingsError(
+            f"{path}: found no authority whose key {path.with_suffix('.key')} is; allowed: both as "
+            "'fleet ca' made them; put them back, or take both away for a new one"
+        )
+    return found
 
 
 def make_signer(access: AccessSettings) -> Authority:
@@ -85,7 +115,7 @@ def certificate(access: AccessSettings, name: str, names: Sequence[str]) -> str 
     """Certificate and key for server ``name``; None where they have to be made, or made again."""
     if access.tls == "files":
         return _given(access)
-    path, issuer = _server_path(access, name), signer(access)
+    path, issuer = server_path(access, name), signer(access)
     if issuer is None or not path.exists():
         return None
     text = read(path, "secrets_dir")
@@ -98,7 +128,7 @@ def make_certificate(access: AccessSettings, name: str, names: Sequence[str]) ->
     found = certificate(access, name, names)
     if found is None:
         found = authority.issue(make_signer(access), names)
-        write(_server_path(access, name), found)
+        write(server_path(access, name), found)
     return found
 
 
@@ -108,7 +138,8 @@ def _given(access: AccessSettings) -> str:
     return f"{chain.rstrip()}\n{key}"
 
 
-def _server_path(access: AccessSettings, name: str) -> Path:
+def server_path(access: AccessSettings, name: str) -> Path:
+    """Where certificate and key of server ``name`` lie."""
     safe = re.sub(r"[^A-Za-z0-9.-]", "_", name).lstrip(".") or "_"
     return Path(access.secrets_dir).expanduser() / "servers" / f"{safe}.pem"
 

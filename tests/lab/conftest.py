@@ -39,6 +39,7 @@ LONG = {
     "test_operations",
     "test_proxy",
     "test_real_vllm",
+    "test_secrets",
     "test_serve",
     "test_switch_faults",
     "test_unlocked",

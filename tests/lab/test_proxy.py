@@ -42,15 +42,22 @@ def data(lab: Lab, access: AccessSettings, **more: str) -> dict[str, str]:
     return {**standin(lab), "listen": "0.0.0.0", "secrets_dir": access.secrets_dir, **more}
 
 
-def ask(lab: Lab, access: AccessSettings, path: str, *words: str) -> tuple[int, str]:
+def ask(
+    lab: Lab, access: AccessSettings, path: str, *words: str, host: str = HOST
+) -> tuple[int, str]:
     """Status and body of one request from the control side, certificate checked."""
-    address = lab.state.host(HOST).address
+    address = lab.state.host(host).address
     done = lab.control(
         *("curl", "-sS", "--path-as-is", "--cacert", str(vault.certificates(access))),
         *("-w", "\n%{http_code}", "-m", "20", *words, f"https://{address}:8443{path}"),
     )
     body, _, status = done.stdout.rpartition("\n")
     return int(status or 0), body or done.stderr
+
+
+def status_of(lab: Lab, access: AccessSettings, host: str, *words: str) -> int:
+    """What ``host`` answers to a question for its models."""
+    return ask(lab, access, "/v1/models", *words, host=host)[0]
 
 
 def bearer(key: str) -> tuple[str, str]:

@@ -1,0 +1,15 @@
+"""Another API key for all hosts that share one: canary first, in waves, each proved.
+
+pyinfra inventory.py rotate_key.py                            the old key ends with this run
+pyinfra inventory.py rotate_key.py --data key_overlap=true    it is accepted until the next one
+
+First every host accepts both keys; only then the new one replaces the old in its file on the
+control side, and the old one is dropped. Answers under way are not cut. Killed, run it again.
+"""
+
+from deploys import host_settings, rotation, verify
+
+settings = host_settings()
+
+rotation.run(settings=settings)
+verify.run(settings=settings)
