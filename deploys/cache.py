@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import layout
 from pyinfra.api.deploy import deploy
@@ -26,6 +25,7 @@ BY_STDIN = {
     "remove",
     "snapshot",
     "status",
+    "unneeded",
     "write_files",
 }
 
@@ -45,7 +45,7 @@ def files() -> dict[str, File]:
 
 def directories(settings: Settings) -> dict[str, Directory]:
     return {
-        str(Path(settings.models_dir) / "hub"): Directory(),
+        settings.hub: Directory(),
         str(layout.RELEASES): Directory(),
         str(layout.SECRETS): Directory(mode="700"),
         str(layout.PROGRAMS): Directory(),
@@ -56,7 +56,7 @@ def directories(settings: Settings) -> dict[str, Directory]:
 
 
 def watch(settings: Settings) -> Watch:
-    return Watch(files=(*files(), *directories(settings)), disks=(settings.models_dir,))
+    return Watch(files=(*files(), *directories(settings)), disks=(settings.hub,))
 
 
 @deploy("Cache")

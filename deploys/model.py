@@ -7,7 +7,6 @@ itself, or something else put the files there. Both end with every file compared
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import layout
 from pyinfra import host
@@ -38,14 +37,12 @@ def requests(settings: Settings) -> list[dict[str, str]]:
 
 
 def request(settings: Settings, lock: ModelLock) -> dict[str, str]:
-    hub = str(Path(settings.models_dir) / "hub")
-    return {"hub": hub, "repo": lock.repo, "revision": lock.revision}
+    return {"hub": settings.hub, "repo": lock.repo, "revision": lock.revision}
 
 
 def whole(settings: Settings, lock: ModelLock, snapshot: Snapshot) -> bool:
     """Every locked file is there and as it was when its sha256 was last found right."""
-    folder = Path(settings.models_dir) / "hub" / lock.folder / "snapshots" / lock.revision
-    record = (snapshot.serving.verified or {}).get(str(folder), {})
+    record = (snapshot.serving.verified or {}).get(f"{settings.hub}/{lock.snapshot}", {})
     found = snapshot.models[lock.repo].files if lock.repo in snapshot.models else {}
     return all(
         file.path in found

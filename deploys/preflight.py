@@ -32,7 +32,7 @@ def watch(settings: Settings) -> Watch:
     return Watch(
         files=(SNAP_DOCKER,),
         sources=VENDOR_HOSTS,
-        disks=(settings.models_dir, DOCKER_DIR),
+        disks=(settings.hub, DOCKER_DIR),
         ports=(settings.port, settings.open_port),
     )
 

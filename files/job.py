@@ -51,15 +51,15 @@ def _write(file: dict[str, str]) -> None:
 
 def _start(request: dict) -> None:  # type: ignore[type-arg]
     unit = request["unit"]
-    subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
-    subprocess.run(["systemctl", "stop", unit], capture_output=True, check=False)
+    for word in ("stop", "reset-failed"):
+        subprocess.run(["systemctl", word, unit], capture_output=True, check=False)
     for file in request.get("files", ()):
         _write(file)
     command = ["systemd-run", "--quiet", "--no-block", f"--unit={unit}"]
     # Stays "active (exited)" after success, so that its end can be told from its absence.
     command += ["--property=RemainAfterExit=yes", "--property=Type=exec"]
     if request.get("after"):
-        command.append("--property=ExecStopPost=" + " ".join(request["after"]))
+        command.append("--property=ExecStopPost=-" + " ".join(request["after"]))
     subprocess.run([*command, "--", *request["argv"]], check=True)
 
 

@@ -28,14 +28,15 @@ def check(release: Release) -> None:
         raise Refused(f"{release.folder}/compose.yaml is not valid: {done.fault()}")
     container.refuse_foreign(release)
     for path in layout.MODELS.glob("*/*.json"):
-        if reads(release, path.stem):
+        if reads(release, path):
             require_whole(path)
     durable.flush_tree(release.folder)
 
 
-def reads(release: Release, revision: str) -> bool:
-    """Whether the release serves from that commit, as its model or as its draft model."""
-    return revision in (release.folder / "vllm.yaml").read_text(errors="replace")
+def reads(release: Release, wanted: Path) -> bool:
+    """Whether the release serves what was asked for there, as its model or as its draft model."""
+    snapshot = f"/{wanted.parent.name}/snapshots/{wanted.stem}"
+    return snapshot in (release.folder / "vllm.yaml").read_text(errors="replace")
 
 
 def require_whole(path: Path) -> None:

@@ -37,7 +37,7 @@ def _memory(settings: Settings, snapshot: Snapshot) -> Finding:
 
 def _disk(settings: Settings, snapshot: Snapshot) -> list[Finding]:
     """Weights and image may share a file system: then their needs add up."""
-    needs = {settings.models_dir: weights_missing(settings, snapshot), DOCKER_DIR: 0}
+    needs = {settings.hub: weights_missing(settings, snapshot), DOCKER_DIR: 0}
     if settings.vllm_image not in snapshot.docker.images:
         needs[DOCKER_DIR] = int(settings.image_gib * GIB)
     by_disk: dict[Disk | None, list[str]] = {}

@@ -146,3 +146,8 @@ class ServeSettings(HubSettings):
     models_dir: Annotated[str, AfterValidator(_folder)] = Field(
         default="/srv/models", description="Where hosts keep weights; hub/ in it is a Hub cache"
     )
+
+    @property
+    def hub(self) -> str:
+        """The Hub cache on the hosts."""
+        return f"{self.models_dir}/hub"

@@ -60,7 +60,7 @@ READY: dict[str, Any] = {
     },
     "docker": {"version": "29.8.0"},
     "disk": {
-        "/srv/models": {"free": 3000 * GIB, "total": 4000 * GIB},
+        "/srv/models/hub": {"free": 3000 * GIB, "total": 4000 * GIB},
         "/var/lib/docker": {"free": 3000 * GIB, "total": 4000 * GIB},
     },
 }

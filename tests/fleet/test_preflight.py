@@ -96,11 +96,11 @@ def test_disk_for_image_and_weights_adds_up_on_one_file_system(files: Catalogue)
     """16 GiB of weights, 30 for the image, 20 to spare."""
     enough = {"free": 67 * GIB, "total": 100 * GIB}
     little = {"free": 65 * GIB, "total": 100 * GIB}
-    both = {"/srv/models": enough, "/var/lib/docker": enough}
+    both = {"/srv/models/hub": enough, "/var/lib/docker": enough}
     assert levels(files, snapshot("disk", value=both)) == {}
-    both = {"/srv/models": little, "/var/lib/docker": little}
+    both = {"/srv/models/hub": little, "/var/lib/docker": little}
     assert levels(files, snapshot("disk", value=both)) == {
-        "disk /srv/models and /var/lib/docker": "blocked"
+        "disk /srv/models/hub and /var/lib/docker": "blocked"
     }
 
 

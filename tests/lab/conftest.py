@@ -44,6 +44,7 @@ LONG = {
     "test_switch_faults",
     "test_unlocked",
     "test_upgrade",
+    "test_weights_faults",
 }
 
 

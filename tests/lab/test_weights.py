@@ -1,81 +1,75 @@
-"""Models come from a Hub that fails in every way: they end whole and checked, or refused."""
+"""Models come whole and checked, beside what serves; what is refused is told before any change."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from lab.state import CONTROL
-from lab.testing import Done, Lab
+from lab.testing import Lab
+from tests.lab.hub_host import FOLDER, HubHost
 from tests.lab.test_deploy import grand_total
-
-HOST = "spark-01"
-MODEL = "lab/sharded"
-FOLDER = "/srv/models/hub/models--lab--sharded"
-
-
-class Weights:
-    """One host that has all but the model, and a Hub whose faults are at hand."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-
-    def data(self, **more: str) -> dict[str, str]:
-        # The control side resolves no names in the lab; its certificate speaks for the address.
-        return {
-            "vllm_image": self.lab.state.images["vllm-standin"],
-            "hf_endpoint": f"https://{CONTROL}",
-            "vllm_model": MODEL,
-            **more,
-        }
-
-    def faults(self, *rules: dict[str, Any]) -> None:
-        (self.lab.state.run / "hub-faults.json").write_text(json.dumps(rules))
-
-    def run(self, *words: str, **more: str) -> Done:
-        done = self.lab.pyinfra("download.py", *words, data=self.data(**more), timeout=300)
-        assert "Traceback" not in done.stdout, done.stdout[-6000:]
-        return done
-
-    def whole(self) -> bool:
-        """Every file there, by the host's own sha256sum against the lock, and nothing beside it."""
-        return self.lab.run(HOST, WHOLE, check=False).returncode == 0
-
-    def sh(self, command: str) -> str:
-        return self.lab.run(HOST, command, check=False).stdout.strip()
-
-
-WHOLE = f"""python3 - <<'END'
-import glob, hashlib, json, pathlib, sys
-[path] = glob.glob("/var/lib/vllm-fleet/models/models--lab--sharded/*.json")
-wanted = json.load(open(path))
-top = pathlib.Path("{FOLDER}/snapshots", wanted["revision"])
-for file in wanted["files"]:
-    found = (top / file["path"]).read_bytes()
-    assert hashlib.sha256(found).hexdigest() == file["sha256"], file
-assert not glob.glob("{FOLDER}/blobs/*.incomplete")
-END"""
 
 
 @pytest.fixture(scope="module")
-def served(deployed: Lab) -> Weights:
-    return Weights(deployed)
+def served(deployed: Lab) -> HubHost:
+    return HubHost(deployed)
 
 
 @pytest.fixture
-def weights(served: Weights) -> Weights:
-    """Without the model and without faults."""
-    served.faults()
-    served.sh(f"rm -rf {FOLDER} /var/lib/vllm-fleet/models/models--lab--sharded")
+def host(served: HubHost) -> HubHost:
+    served.bare()
     return served
 
 
-def test_a_model_is_downloaded_beside_one_that_serves(weights: Weights) -> None:
-    done = weights.run()
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert weights.whole()
-    assert weights.sh("systemctl is-active vllm") == "active"
-    again = weights.run()
+def test_a_model_is_downloaded_beside_one_that_serves(host: HubHost, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("hf_lab_reader\n")
+    host.run(hf_token_file=str(token))
+    assert host.whole() and host.sh("systemctl is-active vllm") == "active"
+    assert host.traces() == ""
+    assert host.sh("grep -rl hf_lab_[r]eader /etc /var/lib/vllm-fleet /run/systemd") == ""
+    assert host.sh("journalctl -q -o cat | grep -c hf_lab_[r]eader") == "0"
+    assert grand_total(host.run().stdout)[1] == 0
+
+
+def test_what_another_tool_left_is_used_and_only_its_bad_file_is_fetched(host: HubHost) -> None:
+    host.run()
+    host.sh("rm -r /var/lib/vllm-fleet/models /var/lib/vllm-fleet/verified.json")
+    host.log.write_text("")
+    host.faults({"match": ".", "do": "status", "status": 503})
+    assert grand_total(host.run().stdout)[1] == 1
+    assert host.whole() and host.fetched() == []
+
+    shard = f"$(readlink -f {FOLDER}/snapshots/*/model-00003*)"
+    host.sh(
+        f"touch -r {shard} /tmp/then; printf X | dd of={shard} bs=1 seek=9000 conv=notrunc; "
+        f"touch -r /tmp/then {shard}"
+    )
+    assert grand_total(host.run().stdout)[1] == 0, "as it was by inode, size and time"
+    host.faults()
+    host.run(deep_check="true")
+    assert host.whole() and host.fetched() == ["model-00003"]
+    assert host.sh(f"ls {FOLDER}/blobs | grep -c corrupt$") == "1"
+
+
+def test_prune_lists_what_no_release_needs_and_leaves_the_rest(host: HubHost) -> None:
+    host.run()
+    host.sh("mkdir -p /srv/models/hub/models--their--model/snapshots/x")
+    data = host.data(vllm_model="lab/tiny")
+    listed = host.lab.pyinfra("prune.py", "--dry", data=data)
+    [told] = [line for line in listed.stdout.splitlines() if "remove weights" in line]
+    assert "models--lab--sharded at " in told and told.endswith(": 9.4 MiB"), told
+    assert host.whole()
+    assert host.lab.pyinfra("prune.py", data=data).returncode == 0
+    left = host.sh("ls -d /srv/models/hub/models--*")
+    assert "sharded" not in left and "models--lab--tiny" in left and "their--model" in left
+    again = host.lab.pyinfra("prune.py", data=data)
     assert again.returncode == 0 and grand_total(again.stdout)[1] == 0, again.stdout[-3000:]
+
+
+def test_a_token_that_the_hub_refuses_changes_nothing(host: HubHost, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("hf_unknown\n")
+    host.refused("the Hub does not accept the token", hf_token_file=str(token))
+    assert host.sh(f"ls {FOLDER}") == "" and host.fetched() == []
