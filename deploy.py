@@ -15,6 +15,7 @@ from deploys import (
     host_settings,
     image,
     model,
+    nfs,
     preflight,
     proxy,
     serve,
@@ -31,6 +32,7 @@ docker.run(settings=settings)
 firewall.run(settings=settings)  # before anything listens
 fabric.run(settings=settings)  # only for hosts that are cabled
 toolkit.run(settings=settings)  # its CDI devices need the driver; Docker has to know its runtime
+nfs.run(settings=settings)  # only where hosts share one cache
 cache.run(settings=settings)
 image.run(settings=settings)
 arguments.run(settings=settings)  # before a long download

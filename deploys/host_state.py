@@ -92,6 +92,7 @@ def _request(settings: Settings) -> dict[str, object]:
         firewall,
         image,
         model,
+        nfs,
         preflight,
         proxy,
         serve,
@@ -100,7 +101,7 @@ def _request(settings: Settings) -> dict[str, object]:
 
     watch = Watch()
     for step in (
-        *(preflight, base, driver, docker, firewall, fabric, toolkit),
+        *(preflight, base, driver, docker, firewall, fabric, toolkit, nfs),
         *(cache, image, build, arguments, proxy, serve),
     ):
         watch |= step.watch(settings)
@@ -109,4 +110,5 @@ def _request(settings: Settings) -> dict[str, object]:
         "models": model.requests(settings),
         "serving": serve.request(),
         "fabric": fabric.request(settings),
+        "nfs": nfs.request(settings),
     }

@@ -14,7 +14,7 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import hub_access, job, remote
+from deploys import hub_access, job, nfs, remote
 from deploys.host_state import current, forget
 from deploys.job import Job
 from deploys.operations import Commands, File, refuse
@@ -121,6 +121,18 @@ def downloaded(settings: Settings, deep: bool = False) -> Commands:
         yield from from_hub(settings, lock, deep=deep)
 
 
+@operation()
+def agrees(settings: Settings, deep: bool = False) -> Commands:
+    """The model that another host brought into the shared cache is as locked from here as well."""
+    wanted = list(settings.locks) if deep else missing(settings, current(settings))
+    if not wanted:
+        host.noop("the model is whole")
+        return
+    forget()
+    for lock in wanted:
+        yield from as_locked(settings, lock, deep=deep)
+
+
 def _work(lock: ModelLock, now: Snapshot) -> str:
     """What a person should know before it begins."""
     lacks = lacking(lock, now)
@@ -151,6 +163,8 @@ def cancel(*, settings: Settings) -> None:
 
 @deploy("Model")
 def run(*, settings: Settings) -> None:
-    downloaded(
-        name="Bring the locked model into the cache", settings=settings, deep=settings.deep_check
-    )
+    deep = settings.deep_check
+    if nfs.fills(settings):
+        downloaded(name="Bring the locked model into the cache", settings=settings, deep=deep)
+    else:  # pyinfra brings every host through the step above before it begins this one
+        agrees(name="Check the model in the shared cache", settings=settings, deep=deep)

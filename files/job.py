@@ -7,10 +7,15 @@ runs already is joined. ``after`` runs when the unit ends by a signal, fails or 
 unit of a job that succeeded stays until it is started again.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 
+LOCKS = "/run/vllm-fleet"
 KEYS = ("ActiveState", "SubState", "Result", "ExecMainStatus", "InvocationID")
 
 
@@ -55,18 +60,30 @@ def _start(request: dict) -> None:  # type: ignore[type-arg]
         subprocess.run(["systemctl", word, unit], capture_output=True, check=False)
     for file in request.get("files", ()):
         _write(file)
-    command = ["systemd-run", "--quiet", "--no-block", f"--unit={unit}"]
+    command = ["systemd-run", "--quiet", f"--unit={unit}"]
     # Stays "active (exited)" after success, so that its end can be told from its absence.
     command += ["--property=RemainAfterExit=yes", "--property=Type=exec"]
     if request.get("after"):
         command.append("--property=ExecStopPost=-" + " ".join(request["after"]))
-    subprocess.run([*command, "--", *request["argv"]], check=True)
+    done = subprocess.run([*command, "--", *request["argv"]], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr.strip() or f"systemd-run ended with {done.returncode}")
+
+
+@contextlib.contextmanager
+def _alone(unit: str) -> Iterator[None]:
+    """Two runs that start the same job at once: the second one finds it running."""
+    os.makedirs(LOCKS, exist_ok=True)
+    with open(f"{LOCKS}/{unit}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def main(request: dict) -> None:  # type: ignore[type-arg]
     unit = request["unit"]
-    if request["start"] and _state(_properties(unit)) != "running":
-        _start(request)
-    found = _properties(unit)
+    with _alone(unit):
+        if request["start"] and _state(_properties(unit)) != "running":
+            _start(request)
+        found = _properties(unit)
     answer = {"state": _state(found), "exit": int(found["ExecMainStatus"] or 0)}
     print(json.dumps({**answer, "line": _last_line(found)}))

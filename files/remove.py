@@ -48,6 +48,7 @@ def things(request: dict[str, Any]) -> list[Thing]:
         *(images() if request["images"] else []),
         *holds(),
         *(weights(Path(request["hub"])) if request["weights"] else []),
+        *mounts(files),
         *(Thing(path, partial(unlink, Path(path))) for path in files),
         *folders(Path(request["hub"])),
     ]
@@ -143,6 +144,12 @@ def weights(hub: Path) -> list[Thing]:
     ]
 
 
+def mounts(files: Sequence[str]) -> list[Thing]:
+    """The shared model cache. What lies in it is not on this host."""
+    names = [Path(path).name for path in files if path.endswith(".mount")]
+    return [Thing(f"unit {name}", partial(quit_unit, name)) for name in names]
+
+
 def folders(hub: Path) -> list[Thing]:
     """Ours altogether; and the model cache where it is empty (``rmdir`` takes nothing else)."""
     whole = [layout.RELEASES.parent, layout.PROGRAMS, layout.STATE, layout.AUDIT.parent,
@@ -168,6 +175,8 @@ def settle(paths: Sequence[str]) -> None:
     """Let systemd, GRUB and the certificate store see what is gone."""
     if any(path.startswith(f"{SYSTEM}/") for path in paths):
         command.run(["systemctl", "daemon-reload"], timeout=60)
+    if any(path.startswith("/etc/exports.d/") for path in paths):
+        command.run(["exportfs", "-ra"], timeout=60)
     if any(path.startswith("/etc/default/grub.d/") for path in paths):
         command.run(["update-grub"], timeout=120)
     if any(path.startswith("/usr/local/share/ca-certificates/") for path in paths):

@@ -17,6 +17,7 @@ from facts_fabric import fabric
 from facts_files import UNIT_FIELDS, apt_sources, file_state, packages, units
 from facts_host import host
 from facts_network import firewall, listeners, ssh_peers, ufw
+from facts_nfs import nfs, without
 from facts_serving import disk, model, serving
 
 
@@ -27,9 +28,11 @@ def main(request: dict[str, Any]) -> None:
     (paths), sources (words to look for in apt's source files), models ({hub, repo, revision} each),
     serving {current, previous, releases, activation, verified, lock: their paths; texts: names of
     the current release's files that are told whole}, fabric {peers, mtu}: the fast network, which
-    is only read when asked for.
+    is only read when asked for; nfs {server, port, where}: the shared cache.
     """
     errors, names = Errors(), list(request.get("units", ()))
+    cache = errors.fact("nfs", lambda: nfs(request.get("nfs")))
+    request = without(request, cache)
     commands = {
         "show": ["systemctl", "show", "--property=" + ",".join(UNIT_FIELDS), *names],
         "smi": ["nvidia-smi", "--query-gpu=" + ",".join(SMI_FIELDS), "--format=csv,noheader"],
@@ -55,7 +58,7 @@ def main(request: dict[str, Any]) -> None:
         "units": lambda: units(names, asked["show"]),
         "driver": lambda: driver(asked["modinfo"], asked["smi"]),
     }
-    found = {name: errors.fact(name, read) for name, read in groups.items()}
+    found = {name: errors.fact(name, read) for name, read in groups.items()} | {"nfs": cache}
     found["host"] = host(errors, asked["uname"], asked["dpkg"], request.get("sysctls", ()))
     found |= errors.fact("packages", lambda: packages(request.get("packages", ()))) or {
         "packages": None,

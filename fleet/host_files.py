@@ -70,6 +70,9 @@ def owned() -> tuple[str, ...]:
         f"{KEYRINGS}/vllm-fleet-*.asc",
         "/etc/apt/sources.list.d/vllm-fleet-*.sources",
         "/etc/docker/.vllm-fleet-daemon.json",
+        # Of a shared model cache (fleet/nfs.py); a mount unit is named by its folder.
+        *("/etc/exports.d/vllm-fleet.exports", f"{UNITS}/*.mount"),
+        f"{UNITS}/vllm.service.d/50-vllm-fleet-cache.conf",
     )
 
 

@@ -12,6 +12,7 @@ from fleet.preflight_driver import driver, kernel
 from fleet.preflight_fabric import fabric
 from fleet.preflight_finding import Finding, Level
 from fleet.preflight_machine import machine, platform
+from fleet.preflight_nfs import shared_cache
 from fleet.preflight_packages import packages
 from fleet.preflight_room import room
 from fleet.settings import Settings
@@ -44,6 +45,7 @@ def findings(settings: Settings, snapshot: Snapshot) -> list[Finding]:
         *room(settings, snapshot),
         *fabric(settings, snapshot),
         *_remote_code(settings),
+        *shared_cache(settings, snapshot),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fleet.models import LockedFile, ModelLock
 from fleet.preflight_driver import serves
 from fleet.preflight_finding import Finding, check
+from fleet.preflight_nfs import mounts
 from fleet.settings import Settings
 from fleet.snapshot import Container, Disk, Listener, ModelFile, Snapshot
 
@@ -37,7 +38,9 @@ def _memory(settings: Settings, snapshot: Snapshot) -> Finding:
 
 def _disk(settings: Settings, snapshot: Snapshot) -> list[Finding]:
     """Weights and image may share a file system: then their needs add up."""
-    needs = {settings.hub: weights_missing(settings, snapshot), DOCKER_DIR: 0}
+    needs = {DOCKER_DIR: 0}
+    if not mounts(settings) or snapshot.nfs.usable:  # else the room there is not known yet
+        needs = {settings.hub: weights_missing(settings, snapshot), **needs}
     if settings.vllm_image not in snapshot.docker.images:
         needs[DOCKER_DIR] = int(settings.image_gib * GIB)
     by_disk: dict[Disk | None, list[str]] = {}

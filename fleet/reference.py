@@ -29,6 +29,7 @@ This file is made from the code: `fleet settings --markdown > docs/settings.md`.
 _TITLES = {
     "ServeSettings": "What a host serves",
     "HubSettings": "Where models come from",
+    "CacheSettings": "One cache for many hosts, over NFS",
     "AccessSettings": "The API beyond loopback",
     "ImageSettings": "Our own image, by build.py",
     "RolloutSettings": "How a change moves over the fleet",

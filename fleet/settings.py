@@ -14,6 +14,7 @@ from fleet.fabric import FabricSettings
 from fleet.host import HostSettings
 from fleet.http import is_loopback
 from fleet.images import ImageSettings
+from fleet.nfs import CacheSettings
 from fleet.options import RunOptions
 from fleet.problems import SettingsError
 from fleet.serve import ServeSettings
@@ -31,6 +32,7 @@ class Data(
     ServeSettings,
     AccessSettings,
     ImageSettings,
+    CacheSettings,
     RolloutSettings,
     RunOptions,
 ):

@@ -190,6 +190,14 @@ class Listener(Lenient):
     cgroup: str | None = None
 
 
+class Nfs(Lenient):
+    """The shared cache: whether its server answers, what is mounted, whether that answers."""
+
+    answers: bool | None = None
+    source: str | None = None
+    usable: bool = False
+
+
 class Disk(Lenient):
     """Bytes."""
 
@@ -216,6 +224,7 @@ class Snapshot(Lenient):
     firewall: str | None = None  # the mark of our loaded nftables table
     ufw: bool | None = None
     fabric: Fabric = Fabric()
+    nfs: Nfs = Nfs()
     disk: dict[str, Disk] = {}
     errors: dict[str, str] = {}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.state import CONTROL
 from lab.testing import Lab
 from tests.lab.hub_host import FOLDER, HubHost
 from tests.lab.test_deploy import grand_total
@@ -66,6 +67,11 @@ def test_prune_lists_what_no_release_needs_and_leaves_the_rest(host: HubHost) ->
     assert "sharded" not in left and "models--lab--tiny" in left and "their--model" in left
     again = host.lab.pyinfra("prune.py", data=data)
     assert again.returncode == 0 and grand_total(again.stdout)[1] == 0, again.stdout[-3000:]
+
+
+def test_a_dead_cache_server_is_told_before_anything_changes(host: HubHost) -> None:
+    line = host.refused("cache: found no answer", cache=f"nfs://{CONTROL}/srv/models")
+    assert f"from {CONTROL} on TCP 2049" in line
 
 
 def test_a_token_that_the_hub_refuses_changes_nothing(host: HubHost, tmp_path: Path) -> None:

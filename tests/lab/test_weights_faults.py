@@ -77,7 +77,7 @@ def test_a_hub_with_other_bytes_than_locked_is_refused(host: HubHost) -> None:
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(401, "does not accept the token"), (404, "has no such file at the locked commit")],
+    [(401, "or the token is refused"), (404, "has no such file at the locked commit")],
 )
 def test_a_file_that_the_hub_refuses_ends_the_download_at_once(
     host: HubHost, status: int, words: str
