@@ -4,8 +4,8 @@
 
 Makes a model of GIB (default 4) gibibytes of noise in 12 equal shards and some small files, in a
 temporary folder. Each measurement begins with the files in the page cache, so that it is sha256 and
-not the disk that is measured. openssl is the harder mark where sha256sum does without the processor's
-own instructions for it. Prints one JSON object; rates in MB/s.
+not the disk that is measured. openssl is the harder mark where sha256sum does without the
+processor's own instructions for it. Prints one JSON object; rates in MB/s.
 """
 
 from __future__ import annotations

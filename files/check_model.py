@@ -6,6 +6,7 @@ the last line says what is missing. ``--deep`` reads what was found good before 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -14,10 +15,12 @@ from pathlib import Path
 import model_request
 import weights
 from errors import HostError, exit_code
+from model_lock import alone
 from model_request import Request
 
 TELL_S = 5.0
 SHOWN = 5
+NICE = 10  # what serves comes first
 
 
 def check(request: Request, *, deep: bool = False) -> weights.Answer:
@@ -68,7 +71,9 @@ class _Progress:
 
 def main() -> int:
     request = model_request.read(Path(sys.argv[1]))
-    answer = check(request, deep="--deep" in sys.argv[2:])
+    os.nice(NICE)
+    with alone(request):
+        answer = check(request, deep="--deep" in sys.argv[2:])
     if not answer.whole:
         raise HostError(
             f"{request.repo}: {len(answer.wanted)} of {len(request.files)} files are missing or "

@@ -17,10 +17,10 @@ import check_model
 import hub_container
 import model_request
 from errors import HostError, exit_code
+from model_lock import alone
 from model_request import Request
 
 ROUNDS = 3  # of download and check: the Hub's own check lets wrong bytes of the right size pass
-NICE = 10
 
 
 def fetch(request: Request, *, deep: bool) -> None:
@@ -62,15 +62,18 @@ def clean(request: Request) -> None:
 def main() -> int:
     request = model_request.read(Path(sys.argv[1]))
     if "--clean" in sys.argv[2:]:
-        clean(request)
+        with alone(request, wait=False) as ours:
+            if ours:
+                clean(request)
         return 0
-    os.nice(NICE)
-    try:
-        fetch(request, deep="--deep" in sys.argv[2:])
-    except OSError as error:
-        raise HostError(f"{error.filename or request.hub}: {error.strerror}") from None
-    finally:
-        clean(request)
+    os.nice(check_model.NICE)
+    with alone(request):
+        try:
+            fetch(request, deep="--deep" in sys.argv[2:])
+        except OSError as error:
+            raise HostError(f"{error.filename or request.hub}: {error.strerror}") from None
+        finally:
+            clean(request)
     return 0
 
 
