@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,10 +82,10 @@ def require() -> None:
         raise LabError("; ".join(found))
 
 
-def install() -> None:
-    """apt-get install what is missing."""
+def install(programs: Mapping[str, str] = PROGRAMS) -> None:
+    """apt-get install what is missing; ``programs``: each with its Debian package."""
     missing = sorted(
-        {package for program, package in PROGRAMS.items() if not shutil.which(program)}
+        {package for program, package in programs.items() if not shutil.which(program)}
     )
     if not missing:
         return

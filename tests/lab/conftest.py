@@ -36,6 +36,7 @@ LONG = {
     "test_eight_hosts",
     "test_host_half_arm64",
     "test_lab_arm64",
+    "test_nfs_vm",
     "test_operations",
     "test_proxy",
     "test_real_vllm",
