@@ -1,6 +1,6 @@
-"""A virtual machine for what needs a kernel of its own, such as NFS: no hardware support, no network.
+"""A virtual machine for what needs a kernel of its own, such as NFS. It has no network.
 
-It boots Debian's own kernel, runs one script as root, and ends; about a minute, all of it emulated.
+It boots Debian's kernel, runs one script as root, and ends; a minute or two, all emulated.
 """
 
 from __future__ import annotations
