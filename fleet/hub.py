@@ -114,7 +114,10 @@ def require(hub: Hub, lock: ModelLock) -> None:
                 f"fleet lock {lock.repo} --revision {lock.revision}"
             )
     answer = hub.get(f"/api/models/{lock.repo}/auth-check", _REFUSAL)
-    if answer.status != 200:
+    unknown = (
+        answer.status == 404 and "X-Error-Code" not in answer.headers
+    )  # not every mirror has it
+    if answer.status != 200 and not unknown:
         raise _refusal(hub, lock.repo, lock.revision, answer)
 
 

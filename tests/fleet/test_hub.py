@@ -11,6 +11,7 @@ import pytest
 
 from fleet import http, hub, lock
 from fleet.hub import Hub
+from fleet.models import ModelLock
 from fleet.problems import SettingsError
 from lab.content.models import MODELS, blob_id
 from tests.fleet.web import Reply, Site, site
@@ -168,3 +169,71 @@ def test_a_token_that_would_break_the_header_is_refused(token: str) -> None:
 def test_a_token_never_travels_in_the_clear(endpoint: str) -> None:
     with pytest.raises(SettingsError, match="allowed: an https:// address"):
         hub.from_environment({"HF_ENDPOINT": endpoint, "HF_TOKEN": TOKEN})
+
+
+LISTED = f"/api/models/{TINY.name}/revision/{TINY.commit}?blobs=true"
+CHECK = f"/api/models/{TINY.name}/auth-check"
+
+
+@pytest.fixture
+def locked(web: Site) -> ModelLock:
+    """The lock of what the Hub has, which it would give."""
+    made = hub.make_lock(asker(web), TINY.name)
+    web.replies |= {LISTED: web.replies[INFO], CHECK: Reply(body=b"{}")}
+    web.asked.clear()
+    return made
+
+
+def changed(web: Site, **facts: object) -> None:
+    """The Hub lists the first file of the weights otherwise, or not at all."""
+    good = web.replies[LISTED]
+    assert isinstance(good, Reply)
+    info = json.loads(good.body)
+    [file] = [each for each in info["siblings"] if each["rfilename"].endswith("safetensors")]
+    if facts:
+        file["lfs"] |= facts
+    else:
+        info["siblings"].remove(file)
+    web.replies[LISTED] = Reply(body=json.dumps(info).encode())
+
+
+def test_what_is_locked_and_given_is_no_news(web: Site, locked: ModelLock) -> None:
+    hub.require(asker(web, TOKEN), locked)
+    assert [path for path, _ in web.asked] == [LISTED, CHECK], "no content is fetched"
+    web.replies[CHECK] = Reply(404)  # a mirror that knows no such question
+    hub.require(asker(web), locked)
+
+
+@pytest.mark.parametrize(
+    ("path", "reply", "said"),
+    [
+        (CHECK, Reply(403, headers={"X-Error-Code": "GatedRepo"}), "is gated and the token's"),
+        (CHECK, Reply(401), "the Hub does not accept the token"),
+        (LISTED, Reply(404, headers={"X-Error-Code": "RevisionNotFound"}), "has no revision"),
+        (LISTED, Reply(404, headers={"X-Error-Code": "RepoNotFound"}), "is missing, or private"),
+    ],
+)
+def test_what_the_hub_would_refuse_is_told_apart(
+    web: Site, locked: ModelLock, path: str, reply: Reply, said: str
+) -> None:
+    web.replies[path] = reply
+    with pytest.raises(SettingsError, match=said):
+        hub.require(asker(web, TOKEN), locked)
+
+
+def test_a_file_that_is_gone_or_other_than_locked_is_named(web: Site, locked: ModelLock) -> None:
+    changed(web)
+    with pytest.raises(SettingsError, match=r"has no file '.*safetensors' at its locked commit"):
+        hub.require(asker(web), locked)
+
+
+def test_other_bytes_than_locked_are_named(web: Site, locked: ModelLock) -> None:
+    changed(web, sha256="0" * 64)
+    with pytest.raises(SettingsError, match=r"'.*safetensors' is not as in its lock"):
+        hub.require(asker(web), locked)
+
+
+def test_a_hub_that_is_down_is_not_a_refusal(web: Site, locked: ModelLock) -> None:
+    web.replies[LISTED] = Reply(503)
+    with pytest.raises(http.Unreachable):
+        hub.require(asker(web), locked)
