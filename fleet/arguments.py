@@ -38,7 +38,7 @@ def _better_name(name: str) -> str:
     plain = name.lstrip("-").replace("_", "-").partition(".")[0].lower()
     if "." in name and _NAME.fullmatch(plain):
         return f"allowed: a nested mapping under '{plain}'"
-    hint = f"; did you mean '{plain}'?" if _NAME.fullmatch(plain) and len(plain) > 2 else ""
+    hint = f"; did you mean '{plain}'?" if _NAME.fullmatch(plain) and 2 < len(plain) < 80 else ""
     return f"allowed: vLLM's long name, lower case, with dashes{hint}"
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from fleet.strict import Strict
+from fleet.words import KernelParameters, Line, Packages, Sysctls
 
 
 def _fingerprint(value: str) -> str:
@@ -26,15 +27,15 @@ def _network(value: str) -> str:
         return str(ipaddress.ip_network(value))
     except ValueError as error:
         raise ValueError(
-            f"allowed: an address or a network such as 192.0.2.0/24 ({error})"
+            f"allowed: an address or a network such as 192.0.2.0/24 ({str(error)[:120]})"
         ) from None
 
 
+_OPENING = {"hosts", "seccomp-profile", "group"}  # of daemon.json
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 Pin = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$")]
 Upstream = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){1,3}$")]
 KernelPin = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+-[0-9]+\.[0-9][0-9A-Za-z.+~]*$")]
-Words = Annotated[tuple[str, ...], Field(strict=False)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)]
 
 
@@ -58,7 +59,7 @@ class DriverSettings(Strict):
         description="Package version of linux-modules-nvidia-…-open: the signed module of exactly "
         "this driver for exactly this kernel, '6.17.0-1032.32'"
     )
-    kernel_parameters: Words = Field(
+    kernel_parameters: KernelParameters = Field(
         default=("pcie_port_pm=off", "initcall_blacklist=tegra234_cbb_init", "pci=pcie_bus_safe"),
         description="Kernel command line on plain Ubuntu: ConnectX-7 and CBB need them. "
         "kho=off is added for a 7.x kernel, which else keeps 9.3 GiB and breaks multi-node RoCE",
@@ -112,6 +113,15 @@ class ContainerSettings(Strict):
         description="Keys merged into daemon.json over our own; other keys of the host stay",
     )
 
+    @field_validator("docker_daemon")
+    @classmethod
+    def _closed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if opening := sorted(_OPENING & value.keys()):
+            raise ValueError(
+                f"allowed: any key but {', '.join(opening)}, which makes others root on the host"
+            )
+        return value
+
 
 class BaseSettings(Strict):
     """The operating system around it."""
@@ -119,11 +129,11 @@ class BaseSettings(Strict):
     host_arch: Literal["arm64", "amd64"] = Field(
         default="arm64", description="GB10 is arm64; amd64 is for the lab only"
     )
-    extra_ca: str | None = Field(
+    extra_ca: Line | None = Field(
         default=None,
         description="Certificate file (PEM) on the control side that hosts trust as well",
     )
-    base_packages: Words = Field(
+    base_packages: Packages = Field(
         default=("ca-certificates", "curl", "gnupg", "pciutils"),
         description="Packages every host has; the rest of the steps needs these four",
     )
@@ -148,9 +158,7 @@ class BaseSettings(Strict):
         default="keep",
         description="Sources disagree: without swap some loads die, with it some GPUs hang",
     )
-    sysctls: dict[str, str] = Field(
-        default={}, description="More sysctls, over our own; name → value"
-    )
+    sysctls: Sysctls = Field(default={}, description="More sysctls, over our own; name → value")
     memory_guard: Literal["earlyoom", "off"] = Field(
         default="earlyoom",
         description="GPU memory is charged to no cgroup, so the kernel's OOM killer and "
@@ -227,12 +235,12 @@ class BootstrapSettings(Strict):
         pattern=r"^[a-z_][a-z0-9_-]*$",
         description="The vendor's account on a factory-fresh machine, with a password and sudo",
     )
-    first_password_file: str | None = Field(
+    first_password_file: Line | None = Field(
         default=None,
         description="File on the control side that holds its password. "
         "Default: FLEET_FIRST_PASSWORD in the environment",
     )
-    public_key: str | None = Field(
+    public_key: Line | None = Field(
         default=None,
         description="Public key file of the automation user. Default: ssh_key with .pub",
     )

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from fleet import dockerfile
 from fleet.problems import SettingsError
 from fleet.strict import Strict
+from fleet.words import BuildArguments, Line
 
 UNBUILT = "unbuilt@sha256:" + "0" * 64  # stands for vllm_image until there is an image to name
 MOST_CONTEXT = 1 << 20  # bytes of the build folder: it travels as text
@@ -44,7 +45,7 @@ def _address(value: str) -> str:
 class ImageSettings(Strict):
     """Our own image, built once and pulled by digest; build.py."""
 
-    image_builder: str | None = Field(
+    image_builder: Line | None = Field(
         default=None, description="The one host that builds the image and serves it to the others"
     )
     image_registry: Annotated[str, AfterValidator(_address)] | None = Field(
@@ -58,11 +59,11 @@ class ImageSettings(Strict):
         pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$",
         description="The image's name in that registry",
     )
-    image_folder: str = Field(
+    image_folder: Line = Field(
         default="files/image",
         description="Folder on the control side with the Dockerfile and what it copies: text",
     )
-    image_build_args: dict[str, str] = Field(
+    image_build_args: BuildArguments = Field(
         default={},
         description="Build arguments; base images by digest. Not for secrets: an image shows them",
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from fleet.strict import Strict
+from fleet.words import Line
 
 
 def _wave_size(value: int | str) -> int | str:
@@ -27,7 +28,7 @@ WaveSize = Annotated[int | str, AfterValidator(_wave_size)]
 class RolloutSettings(Strict):
     """How a change moves over the fleet; the same for every host of a run."""
 
-    canary: str | None = Field(
+    canary: Line | None = Field(
         default=None,
         description="Host or group that changes first, alone. Default: the first host that changes",
     )

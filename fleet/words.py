@@ -1,0 +1,52 @@
+"""Texts of settings that end in files which programs on a host read: what each may be made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+
+def matching(pattern: str, allowed: str) -> Callable[[str], str]:
+    """A validator: the whole text fits ``pattern`` (ASCII, no line break anywhere)."""
+    known = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> str:
+        if not known.fullmatch(value):
+            raise ValueError(f"allowed: {allowed}")
+        return value
+
+    return check
+
+
+def _line(value: str) -> str:
+    if not value.strip() or not value.isprintable() or len(value) > 1024:
+        raise ValueError("allowed: one line of at most 1024 printable characters")
+    return value
+
+
+# GRUB's files are read by a shell, as root.
+_parameter = matching(
+    r"[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@+=%-]*)?",
+    "a word of the kernel's command line, NAME or NAME=VALUE, without quotes and blanks",
+)
+_package = matching(r"[a-z0-9][a-z0-9+.-]{1,99}", "a Debian package's name")
+_sysctl = matching(
+    r"[A-Za-z0-9_*-]+([./][A-Za-z0-9_*-]+)+", "a sysctl's name, such as vm.swappiness"
+)
+_sysctl_value = matching(
+    r"[A-Za-z0-9._:/,+-]+( +[A-Za-z0-9._:/,+-]+)*", "numbers and words, separated by blanks"
+)
+_argument = matching(r"[A-Za-z_][A-Za-z0-9_]{0,99}", "letters, digits and underscores")
+
+Line = Annotated[str, AfterValidator(_line)]
+KernelParameters = Annotated[
+    tuple[Annotated[str, AfterValidator(_parameter)], ...], Field(strict=False)
+]
+Packages = Annotated[tuple[Annotated[str, AfterValidator(_package)], ...], Field(strict=False)]
+Sysctls = dict[
+    Annotated[str, AfterValidator(_sysctl)], Annotated[str, AfterValidator(_sysctl_value)]
+]
+BuildArguments = dict[Annotated[str, AfterValidator(_argument)], Line]
