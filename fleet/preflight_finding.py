@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fleet.untrusted import printable
+
 Level = Literal["ready", "warn", "blocked"]
 UNKNOWN = "unknown"
 
@@ -18,6 +20,11 @@ class Finding:
     found: str
     wanted: str = ""
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        """Hosts say what was found: anything may be in it."""
+        for name in ("name", "found", "remedy"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def line(self) -> str:
         """All of it, as a refusal tells it."""

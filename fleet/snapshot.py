@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from fleet.fabric_facts import LENIENT, Fabric
+from fleet.untrusted import printable
 
 
 class SnapshotError(Exception):
@@ -235,8 +236,8 @@ class Snapshot(Lenient):
             found = json.loads(text.strip().splitlines()[-1])
             return cls.model_validate(_known(found))
         except (IndexError, AttributeError, ValueError) as error:
-            said = " ".join(text.split())[:200] or "nothing"
-            reason = _reason(error)
+            said = printable(" ".join(text.split()), 200) or "nothing"
+            reason = printable(_reason(error))
             raise SnapshotError(f"host snapshot: found {said}; {reason}") from error
 
     @classmethod

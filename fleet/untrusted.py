@@ -9,6 +9,12 @@ from typing import Any
 from fleet.problems import SettingsError, shown
 
 
+def printable(text: str, most: int = 600) -> str:
+    """``text`` as one bounded line that steers no terminal."""
+    line = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 class Reader:
     """Typed access to a JSON object that anybody may have written."""
 
