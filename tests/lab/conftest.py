@@ -37,6 +37,7 @@ LONG = {
     "test_host_half_arm64",
     "test_lab_arm64",
     "test_nfs_vm",
+    "test_injection",
     "test_operations",
     "test_proxy",
     "test_real_vllm",
