@@ -18,7 +18,7 @@ from tests.lab.test_proxy import bearer, status_of
 
 HOSTS = 2
 KEY = "planted-api-key-7fQ2mXv9LbT4sWz8"
-TOKEN = "hf_plantedHubTokenPq31RzVw"
+TOKEN = "hf_lab_reader"  # the one that the lab's Hub knows
 DECOY = "decoy-that-must-be-found-4821"
 
 
