@@ -26,6 +26,8 @@ import pytest
 from lab import machine
 from lab.command import LabError
 from lab.testing import Keeper, Lab
+from tests.lab.fault_table import ROWS, table
+from tests.lab.faulty import Fleet
 
 # Minutes each: faults in every phase, emulated arm64, the real server. Run by ``make test-long``.
 LONG = {
@@ -43,7 +45,10 @@ LONG = {
     "test_real_vllm",
     "test_secrets",
     "test_serve",
+    "test_switch_broken",
     "test_switch_faults",
+    "test_switch_operators",
+    "test_switch_staging",
     "test_unlocked",
     "test_upgrade",
     "test_weights_faults",
@@ -107,11 +112,30 @@ def settled(lab: Lab, bound_s: float = 120) -> None:
             time.sleep(0.3)
 
 
+@pytest.fixture(scope="module")
+def converged(deployed: Lab) -> Fleet:
+    """What the fault matrix works on."""
+    return Fleet(deployed)
+
+
+@pytest.fixture
+def fleet(converged: Fleet) -> Fleet:
+    """Healthy: all hosts serve one mode, no fault is set."""
+    converged.healthy()
+    return converged
+
+
 @pytest.fixture
 def bare_lab(lab: Lab) -> Lab:
     """The module's lab, all hosts bare again."""
     lab.reset()
     return lab
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Fault → outcome, of the cases that ran."""
+    if ROWS:
+        terminalreporter.write_line(table(ROWS))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from subprocess import Popen, TimeoutExpired
 from typing import Any
 
 from lab import hosts
 from lab.testing import REPO, Lab
+from tests.lab.fault_table import ROWS, Row
 from tests.lab.staged import CATCHER, PLACE
 
 STANDARD, ALTERNATIVE = "lab-standard", "lab-alternative"
@@ -79,22 +78,10 @@ class Ran:
 
 
 @dataclass
-class Row:
-    """One line of the table fault → outcome."""
-
-    fault: str
-    outcome: str
-    serves: str
-    code: int | str
-    told: str
-
-
-@dataclass
 class Fleet:
-    """The hosts of a converged lab. ``rows`` collects what came of each fault."""
+    """The hosts of a converged lab."""
 
     lab: Lab
-    rows: list[Row] = field(default_factory=list)
     mode: str = STANDARD
     image: str = "vllm-standin"
 
@@ -212,7 +199,7 @@ class Fleet:
     def row(self, fault: str, ran: Ran, host: str, told: str, serves: str) -> None:
         """Add a line to the table; ``told`` must stand on one line of the output."""
         outcome = ran.hosts[host]["outcome"] if "evidence: " in ran.output else "not begun"
-        self.rows.append(Row(fault, outcome, serves, ran.code, ran.line(told)[:160]))
+        ROWS.append(Row(fault, outcome, serves, ran.code, ran.line(told)[:160]))
 
 
 def _judge(found: Mapping[str, Any]) -> str:
@@ -221,53 +208,3 @@ def _judge(found: Mapping[str, Any]) -> str:
     if found["containers"] != [found["current"]] or found["unit"] != "active":
         return f"odd: {found}"
     return LENGTHS[found["length"]]
-
-
-def table(rows: Iterable[Row]) -> str:
-    """Fault → outcome, for a person."""
-    lines = [
-        (r.fault, r.outcome, r.serves, str(r.code), r.told)
-        for r in (Row("fault", "outcome", "serves after", "exit", "told"), *rows)
-    ]
-    widths = [max(len(line[i]) for line in lines) for i in range(4)]
-    return "\n".join(
-        "  ".join([*(w.ljust(n) for w, n in zip(line, widths, strict=False)), line[4]])
-        for line in lines
-    )
-
-
-def spoiled_image(lab: Lab) -> str:
-    """The stand-in's image under another digest, its configuration spoiled in the registry."""
-    store = lab.state.run / "registry/docker/registry/v2"
-    name, _, digest = lab.state.images["vllm-standin"].partition("@sha256:")
-    manifest = json.loads(_blob(store, digest).read_text())
-    config = _blob(store, manifest["config"]["digest"].removeprefix("sha256:")).read_bytes()
-    other = config.replace(b"{", b'{"author":"ann",', 1)
-    manifest["config"] |= {"digest": _digest(other), "size": len(other)}
-    text = json.dumps(manifest).encode()
-    repository = store / "repositories" / name.rpartition("/")[2]
-    _link(repository / "_layers", _digest(other))
-    _link(repository / "_manifests/revisions", _digest(text))
-    _keep(store, _digest(other), other.replace(b"ann", b"bob", 1))
-    _keep(store, _digest(text), text)
-    return f"{name}@{_digest(text)}"
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _blob(store: Path, digest: str) -> Path:
-    return store / "blobs/sha256" / digest[:2] / digest / "data"
-
-
-def _keep(store: Path, digest: str, data: bytes) -> None:
-    path = _blob(store, digest.removeprefix("sha256:"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def _link(folder: Path, digest: str) -> None:
-    path = folder / digest.replace(":", "/") / "link"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(digest)
