@@ -31,16 +31,23 @@ RUN_ID = uuid.uuid4().hex[:8]
 _BROKEN = (TimeoutError, OSError, EOFError, SSHException, ConnectError)
 
 
-def activate(
-    host: Host, settings: Settings, release: str, *, why: str, label: str
-) -> dict[str, Any]:
-    """Make ``host`` serve ``release``, a staged digest; its final report.
+@dataclass(frozen=True)
+class Wish:
+    """``release`` is a staged digest. ``why`` is for the audit log; ``rollback`` says that the
+    operator wants to go back, and so not once more when the same is asked again."""
 
-    ``why`` goes to the host's audit log, ``label`` begins each progress line.
-    Raises ``remote.Refused`` when the host refused to begin (nothing was touched) and
-    ``remote.Lost`` when it did not answer for ``lost_after_s``.
+    release: str
+    why: str
+    rollback: bool = False
+
+
+def activate(host: Host, settings: Settings, wish: Wish, *, label: str) -> dict[str, Any]:
+    """Make ``host`` serve what is wished; its final report.
+
+    ``label`` begins each progress line. Raises ``remote.Refused`` when the host refused to begin
+    (nothing was touched) and ``remote.Lost`` when it did not answer for ``lost_after_s``.
     """
-    report = _begin(host, settings, release, why)
+    report = _begin(host, settings, wish)
     begun, progress = report.get("id"), _Progress(host, label)
     for note in report.get("notes") or []:
         host.log(f"{label}: {note}")
@@ -86,15 +93,16 @@ def _news(host: Host, settings: Settings, report: dict[str, Any]) -> dict[str, A
     return remote.parse(remote.insist(host, command, patience_s=patience, timeout_s=bound))
 
 
-def _begin(host: Host, settings: Settings, release: str, why: str) -> dict[str, Any]:
+def _begin(host: Host, settings: Settings, wish: Wish) -> dict[str, Any]:
     """The first report. A connection that breaks while we ask may hide that it has begun."""
     request = {
-        "release": release,
+        "release": wish.release,
         "who": getpass.getuser(),
         "origin": socket.gethostname(),
-        "why": f"{why} (run {RUN_ID} for {host.name})",
+        "why": f"{wish.why} (run {RUN_ID} for {host.name})",
         "keep_releases": settings.keep_releases,
         "break_lock": settings.break_lock,
+        "rollback": wish.rollback,
     }
     for _ in range(BEGIN_TRIES):
         try:
@@ -102,7 +110,7 @@ def _begin(host: Host, settings: Settings, release: str, why: str) -> dict[str, 
         except remote.Refused:
             report = _status(host, settings)
             if (
-                report.get("release") != release
+                report.get("release") != wish.release
                 or report.get("outcome", "")
                 or report.get("interrupted")
             ):
@@ -111,7 +119,7 @@ def _begin(host: Host, settings: Settings, release: str, why: str) -> dict[str, 
             return report
         except _BROKEN:
             report = _status(host, settings)
-            if report.get("why") == request["why"] and report.get("release") == release:
+            if report.get("why") == request["why"] and report.get("release") == wish.release:
                 return report
     raise remote.Lost(f"the connection broke {BEGIN_TRIES} times while the switch was asked for")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
+import gevent
 from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operations import run_ops
@@ -148,4 +149,14 @@ def interrupted(signum: int, frame: FrameType | None) -> None:
             file=sys.stderr,
         )
     report.RUN.interrupted = EXIT_INTERRUPTED + signum
-    sys.exit(report.RUN.interrupted)
+    _end_main(SystemExit(report.RUN.interrupted))
+
+
+def _end_main(end: SystemExit) -> None:
+    """Python handles a signal in whichever greenlet runs; one that paramiko made as its thread
+    would swallow the end of the process."""
+    hub = gevent.get_hub()
+    main = hub.parent
+    if main is None or gevent.getcurrent() is main:
+        raise end
+    hub.loop.run_callback(main.throw, end)

@@ -26,15 +26,13 @@ from pyinfra.connectors.util import CommandOutput
 from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
-from deploys import ending, first_contact, invocation, locks, provenance, report
+from deploys import ending, first_contact, heartbeat, invocation, locks, provenance, report
 from fleet import fabric, images, options
 from fleet import settings as fleet_settings
 from fleet.settings import Settings, SettingsError
 from fleet.waves import RolloutSettings
 
 SETTINGS: dict[str, Settings] = {}
-KEEPALIVE_S = 15
-DEAD_S = 45  # without an answer to a packet; the kernel alone would wait a quarter of an hour
 FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 
 _connect = SSHConnector._connect
@@ -76,13 +74,11 @@ def _connect_tuned(self: SSHConnector) -> None:
     transport = self.client.get_transport() if self.client else None
     if transport is None:
         return
-    transport.set_keepalive(KEEPALIVE_S)
+    heartbeat.watch(transport)
     # Without it each remote command waits about 43 ms for a delayed ACK. A jump host's channel
     # is no socket.
     if setsockopt := getattr(transport.sock, "setsockopt", None):
         setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if unacknowledged := getattr(socket, "TCP_USER_TIMEOUT", None):  # Linux only
-            setsockopt(socket.IPPROTO_TCP, unacknowledged, DEAD_S * 1000)
 
 
 def _check_host_keys(connector: SSHConnector) -> None:
@@ -105,9 +101,10 @@ def _run_shell_command(
     try:
         ok, output = _run(self, command, print_output, print_input, **arguments)
     except EOFError as error:
-        raise ConnectionError("the connection broke") from error
+        raise report.RUN.broke(self.host.name) from error
     if not ok and not _stands(self):
-        raise ConnectionError("the connection broke")
+        raise report.RUN.broke(self.host.name)
+    report.RUN.ended(self.host.name, ok, [*output.stdout_lines, *output.stderr_lines])
     return ok, output
 
 

@@ -8,7 +8,7 @@ from pyinfra.api.operation import operation
 
 from deploys.host_state import Watch, current, forget
 from deploys.job import job
-from deploys.operations import Commands
+from deploys.operations import Commands, refuse
 from fleet.settings import Settings
 
 PULL_DEADLINE_S = 6 * 3600  # 20 GB at 8 Mbit/s; a second run joins a pull that goes on
@@ -21,7 +21,11 @@ def watch(settings: Settings) -> Watch:
 @operation()
 def pulled(settings: Settings) -> Commands:
     """The image is in the host's store under its digest."""
-    if settings.vllm_image in current(settings).docker.images:
+    now = current(settings).docker
+    if now.error:
+        yield refuse(f"Docker does not answer: {now.error}; deploy.py starts it")
+        return
+    if settings.vllm_image in now.images:
         host.noop(f"{settings.vllm_image} is present")
         return
     forget()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import getpass
-import json
-import os
-import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 
-from deploys import invocation
+from deploys.evidence import write_evidence
 from fleet.preflight_finding import Finding
 
 EXIT_OK = 0
@@ -26,7 +21,8 @@ EXIT_REFUSED = 1  # also: a step failed before anything was switched
 EXIT_REVERTED = 3
 EXIT_REVERT_FAILED = 4
 EXIT_LOST = 5
-EVIDENCE = Path("evidence")
+BROKE = "the connection broke"
+LAST_WORDS = 300  # characters of a command's complaint
 FILE_WIDTH = 200  # columns where the output is no terminal: rows stay whole for grep
 
 
@@ -74,6 +70,8 @@ class RunReport:
     began: float = field(default_factory=time.monotonic)
     closed: bool = False
     interrupted: int = 0
+    _last_words: dict[str, str] = field(default_factory=dict)
+    _broken: set[str] = field(default_factory=set)
 
     def ask_for(self, hosts: Iterable[str]) -> None:
         """These hosts were asked for; each must be accounted for at the end."""
@@ -91,6 +89,23 @@ class RunReport:
         for name in hosts:
             self.of(name).outcome, self.of(name).reason = "unreachable", "no connection"
 
+    def broke(self, host: str) -> ConnectionError:
+        """The connection to ``host`` broke under a command; the error to raise."""
+        self._broken.add(host)
+        return ConnectionError(BROKE)
+
+    def ended(self, host: str, ok: bool, lines: Sequence[str]) -> None:
+        """A command on ``host`` came to its end; the last line of one that failed says why."""
+        self._broken.discard(host)
+        said = [line.strip() for line in lines if line.strip()]
+        self._last_words[host] = "" if ok else (said or [""])[-1][:LAST_WORDS]
+
+    def why(self, host: str) -> str:
+        """Why the last command on ``host`` failed, as far as it is known."""
+        if host in self._broken:
+            return BROKE
+        return self._last_words.get(host) or "a step failed, see above"
+
     def close(self, failed: set[str]) -> None:
         """The execution is over: account for hosts that failed without a result of their own."""
         self.closed = True
@@ -104,7 +119,9 @@ class RunReport:
                     else "the run was stopped before its turn"
                 )
             if result.host in failed and not result.reason:
-                result.reason = "a step failed, see above"
+                result.reason = self.why(result.host)
+            if result.host in failed & self._broken and result.outcome == "not reached":
+                result.outcome = "lost"
 
     def exit_code(self) -> int:
         if self.interrupted:
@@ -202,31 +219,6 @@ def _releases(result: HostResult) -> str:
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} s"
-
-
-def write_evidence(run: RunReport) -> str:
-    """The closing table and more, as JSON, in a file of its own for every run; where it lies."""
-    now = datetime.datetime.now(datetime.UTC)
-    path = EVIDENCE / f"{now.strftime('%Y%m%dT%H%M%S.%fZ')}-{invocation.program()}.json"
-    body = {
-        "started": run.started,
-        "finished": now.isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - run.began, 1),
-        "who": getpass.getuser(),
-        "origin": socket.gethostname(),
-        "run": invocation.program(),
-        "exit_code": run.exit_code(),
-        "hosts": [asdict(result) for result in run.results.values()],
-        "preflight": {name: [asdict(f) for f in found] for name, found in run.findings.items()},
-    }
-    try:
-        EVIDENCE.mkdir(exist_ok=True)
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n")
-        os.replace(new, path)
-    except OSError as error:
-        return f"not written, {error}"
-    return str(path)
 
 
 RUN = RunReport()

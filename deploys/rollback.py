@@ -7,20 +7,20 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
 from deploys import serve
+from deploys.activation import Wish
 from deploys.host_state import current
 from deploys.operations import Commands
 from deploys.report import RUN, closing_table
+from fleet.difference import differences, facts
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
-
-WHY = "rollback"  # how the activations of this deploy file begin in the hosts' records
 
 
 def went_back(snapshot: Snapshot) -> bool:
     """The last change of this host was a rollback that succeeded: it is where it was to go."""
     last = snapshot.serving.activation or {}
     return (
-        str(last.get("why", "")).startswith(WHY)
+        last.get("rollback") is True
         and last.get("outcome") in ("switched", "unchanged")
         and last.get("release") == snapshot.serving.current
     )
@@ -33,13 +33,25 @@ def target(snapshot: Snapshot) -> str | None:
     return digest if digest in found.releases else None
 
 
+def _say_what_serves_then(now: Snapshot) -> None:
+    there = facts(now.serving.texts if went_back(now) else now.serving.previous_texts)
+    result = RUN.of(host.name)
+    result.mode, result.model = str(there.get("mode", "")), str(there.get("model", ""))
+
+
+def _changes(now: Snapshot) -> list[str]:
+    return differences(now.serving.texts, now.serving.previous_texts)
+
+
 @operation()
 def served(settings: Settings) -> Commands:
     """Each host of the run serves its previous release."""
     now = current(settings)
     digest = target(now)
     if digest is not None:
-        yield from serve.serving(settings, digest, [])
+        _say_what_serves_then(now)
+        wish = Wish(digest, serve.why(settings), rollback=True)
+        yield from serve.serving(settings, wish, _changes(now))
         return
     result = RUN.of(host.name)
     result.outcome, result.reason = "untouched", "it has no previous release to go back to"

@@ -15,7 +15,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from deploys import invocation, remote
-from deploys.activation import activate
+from deploys.activation import Wish, activate
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
 from deploys.report import RUN, HostResult, closing_table
@@ -110,15 +110,16 @@ def served(settings: Settings) -> Commands:
     now = current(settings)
     result = RUN.of(host.name)
     result.mode, result.model = settings.vllm_mode, settings.model.repo
-    yield from serving(settings, release.digest, differences(now.serving.texts, release.files))
+    wish = Wish(release.digest, why(settings))
+    yield from serving(settings, wish, differences(now.serving.texts, release.files))
 
 
-def serving(settings: Settings, digest: str, changes: list[str]) -> Commands:
-    """The commands that make the current host serve ``digest``, in its wave; none if it does.
+def serving(settings: Settings, wish: Wish, changes: list[str]) -> Commands:
+    """The commands that make the current host serve what is wished, in its wave; none if it does.
 
     ``changes`` tells a person what differs from what it serves now.
     """
-    now = current(settings)
+    now, digest = current(settings), wish.release
     change = not serves(now, digest)
     result = RUN.of(host.name)
     result.wanted = digest
@@ -135,7 +136,7 @@ def serving(settings: Settings, digest: str, changes: list[str]) -> Commands:
         *(changes or [f"the same release again: {standing(now)}"]),
     ]
     forget()
-    yield FunctionCommand(_take_turn, (settings, digest), {})
+    yield FunctionCommand(_take_turn, (settings, wish), {})
 
 
 def standing(snapshot: Snapshot) -> str:
@@ -145,7 +146,7 @@ def standing(snapshot: Snapshot) -> str:
     return f"{layout.UNIT} is {said}; container of release {running(snapshot) or 'none'} runs"
 
 
-def _take_turn(state: State, host: Host, settings: Settings, release: str) -> bool:
+def _take_turn(state: State, host: Host, settings: Settings, wish: Wish) -> bool:
     """One host's part of the rollout; False unless it ends serving what was asked for."""
     roll, result = rollout(settings, "serve"), RUN.of(host.name)
     wave = roll.turn(host.name)
@@ -158,24 +159,22 @@ def _take_turn(state: State, host: Host, settings: Settings, release: str) -> bo
     names = ", ".join(roll.waves[wave])
     label = f"wave {wave + 1} of {len(roll.waves)}"
     host.log(f"{label} ({names}): begins {time.monotonic() - roll.began:.0f} s after the first")
-    _switch(host, settings, release, result, why=_why(settings), label=label)
+    _switch(host, settings, wish, result, label=label)
     roll.report(host.name, result.outcome)
     # A host that served nothing before is not made to serve nothing again.
     if roll.must_revert(host.name) and result.release_before:
-        _go_back(host, settings, result, roll.broken_by)
+        _go_back(host, settings, wish, result, roll.broken_by)
     return result.outcome in GOOD
 
 
-def _why(settings: Settings) -> str:
+def why(settings: Settings) -> str:
     """For the audit log."""
     return ": ".join(filter(None, (invocation.program(), settings.reason)))
 
 
-def _switch(
-    host: Host, settings: Settings, release: str, result: HostResult, *, why: str, label: str
-) -> None:
+def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, label: str) -> None:
     try:
-        report = activate(host, settings, release, why=why, label=label)
+        report = activate(host, settings, wish, label=label)
     except remote.Refused as error:
         result.outcome, result.reason = "refused", str(error)
     except remote.Lost as error:
@@ -197,12 +196,14 @@ def _take_over(result: HostResult, report: dict[str, Any]) -> None:
     result.log = [str(line) for line in report.get("log") or []][-LOG_LINES:]
 
 
-def _go_back(host: Host, settings: Settings, result: HostResult, broken_by: str) -> None:
+def _go_back(
+    host: Host, settings: Settings, wish: Wish, result: HostResult, broken_by: str
+) -> None:
     """Serve the release before this run again, because another host of the run failed."""
     host.log(f"goes back, because of {broken_by}")
     back = HostResult(host.name)
-    why = f"going back after {_why(settings)}, because of {broken_by}"
-    _switch(host, settings, result.release_before, back, why=why, label="going back")
+    why = f"going back after {wish.why}, because of {broken_by}"
+    _switch(host, settings, Wish(result.release_before, why), back, label="going back")
     result.downtime_s = (result.downtime_s or 0.0) + (back.downtime_s or 0.0)
     result.release, result.completion = back.release, back.completion
     result.tokens_per_s = back.tokens_per_s

@@ -116,10 +116,10 @@ def _guarded(host: Host, settings: Settings) -> str:
         if serves(current(settings)):
             _stop(host, settings)
         _move(settings)
-    except (remote.Refused, remote.Lost) as error:
+    except (remote.Refused, remote.Lost, ConnectionError) as error:
         problem = str(error)
     except NestedOperationError:
-        problem = "a step failed, see above"
+        problem = RUN.why(host.name)
     forget()
     if served:
         problem = "; ".join(filter(None, (problem, _start(host, settings))))

@@ -48,6 +48,7 @@ class Request:
     why: str
     keep_releases: int = 2
     break_lock: bool = False
+    rollback: bool = False
 
 
 def request_from(data: dict[str, Any]) -> Request:
@@ -134,6 +135,7 @@ def new(request: Request, digest: str, owner: hostlock.Owner, note: str) -> Acti
         boot_id=owner.boot_id,
         started=owner.since,
         keep_releases=request.keep_releases,
+        rollback=request.rollback,
         was_enabled=systemd.show().enabled,
         notes=[note] if note else [],
         updated=owner.since,

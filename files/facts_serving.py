@@ -65,5 +65,6 @@ def serving(where: dict[str, Any]) -> dict[str, Any]:
         "releases": sorted(os.listdir(releases)) if os.path.isdir(releases) else [],
         "lock": small_files(where.get("lock", "")),
         "texts": whole_files(where.get("current", ""), where.get("texts", ())),
+        "previous_texts": whole_files(where.get("previous", ""), where.get("texts", ())),
         **{name: json.loads(found) if found else None for name, found in read_json.items()},
     }

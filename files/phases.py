@@ -28,9 +28,11 @@ AFTER_FLIP = ("flipped", "starting", "gating")
 @dataclass(frozen=True)
 class Activation:
     """One transaction. ``origin`` is where ``who`` asked from; ``before`` the release that served
-    (None: nothing did), ``before_previous`` what ``previous`` named. Times are epoch seconds.
+    (None: nothing did), ``before_previous`` what ``previous`` named. ``rollback``: the
+    wish was to go back. Times are epoch seconds.
 
-    ``stopped`` is when the old server was told to stop, ``served`` when the host answered again.
+    ``stopped`` is when the old server was told to stop or went down with the host, ``served`` when
+    the host answered again.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Activation:
     started: float
     keep_releases: int = 2
     was_enabled: bool = False
+    rollback: bool = False
     phase: Phase = "locked"
     detail: str = ""
     outcome: Outcome = ""

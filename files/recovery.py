@@ -39,7 +39,13 @@ def taken_up_after_boot(activation: Activation, course: phases.Course) -> Activa
     return phases.moved(
         activation,
         phase,
+        stopped=activation.stopped or _power_lost(activation),
         boot_id=hostlock.boot_id(),
         reason=reason if phase == "restarting" else "",
         notes=[*activation.notes, reason],
     )
+
+
+def _power_lost(activation: Activation) -> float | None:
+    """When what served went down with the host: soon after its last record in these phases."""
+    return activation.updated if activation.before is not None else None

@@ -7,7 +7,7 @@ from fleet.preflight_driver import serves
 from fleet.preflight_finding import Finding, check
 from fleet.preflight_nfs import mounts
 from fleet.settings import Settings
-from fleet.snapshot import Container, Disk, Listener, ModelFile, Snapshot
+from fleet.snapshot import Disk, Docker, Listener, ModelFile, Snapshot
 
 GIB = 1024**3
 DOCKER_DIR = "/var/lib/docker"
@@ -91,8 +91,7 @@ def _ports(settings: Settings, snapshot: Snapshot) -> list[Finding]:
 
 
 def _port(port: int, snapshot: Snapshot) -> Finding:
-    ours = [c for c in snapshot.docker.containers if "vllm-fleet.release" in c.labels]
-    foreign = [x for x in snapshot.listeners if x.port == port and not _is_ours(x, ours)]
+    foreign = [x for x in snapshot.listeners if x.port == port and not _is_ours(x, snapshot.docker)]
     told = "; ".join(f"pid {x.pid}: {(x.cmd or 'unknown')[:120]}" for x in foreign)
     return check(
         f"port {port}",
@@ -103,9 +102,12 @@ def _port(port: int, snapshot: Snapshot) -> Finding:
     )
 
 
-def _is_ours(listener: Listener, ours: list[Container]) -> bool:
+def _is_ours(listener: Listener, docker: Docker) -> bool:
+    """A container goes on without its daemon; then nobody can say that it is not ours."""
     group = listener.cgroup or ""
-    return "/vllm-fleet-haproxy@" in group or any(container.id in group for container in ours)
+    ours = [c.id for c in docker.containers if "vllm-fleet.release" in c.labels]
+    unknown = docker.error is not None and "docker" in group
+    return "/vllm-fleet-haproxy@" in group or unknown or any(name in group for name in ours)
 
 
 def _ufw(settings: Settings, snapshot: Snapshot) -> list[Finding]:

@@ -157,8 +157,8 @@ class Docker(Lenient):
 
 
 class Serving(Lenient):
-    """``activation`` and ``verified`` are the JSON that the host programs wrote, ``texts`` the
-    files of the current release by name.
+    """``activation`` and ``verified`` are the JSON that the host programs wrote, ``texts`` and
+    ``previous_texts`` the files of these releases by name.
     """
 
     current: str | None = None
@@ -168,6 +168,7 @@ class Serving(Lenient):
     verified: dict[str, Any] | None = None
     lock: dict[str, str] | None = None
     texts: dict[str, str] = {}
+    previous_texts: dict[str, str] = {}
 
 
 class ModelFile(Lenient):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,23 @@ def test_a_signal_ends_the_run_with_its_own_exit_code(
         said, _ = process.communicate(timeout=30)
     assert process.returncode == code, said
     assert "stopped by the operator" in said
+
+
+MET_BY_A_THREAD = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import os, signal, threading, time
+from deploys import ending
+signal.signal(signal.SIGINT, ending.interrupted)
+threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+time.sleep(20)
+"""
+
+
+def test_a_signal_that_a_thread_meets_ends_the_run_too() -> None:
+    """Paramiko's threads are greenlets of the one thread that gets signals."""
+    done = subprocess.run([sys.executable, "-c", MET_BY_A_THREAD], cwd=REPO, timeout=60)
+    assert done.returncode == 130
 
 
 def test_changes_without_a_terminal_need_a_yes(tmp_path: Path, deploy: Path) -> None:

@@ -53,6 +53,26 @@ def test_an_interruption_comes_before_every_outcome() -> None:
     assert run.exit_code() == 130
 
 
+def test_a_failed_command_s_last_line_is_the_reason() -> None:
+    run = report(a="not reached", b="not reached")
+    run.ended("a", False, ["Reading package lists", "E: Unable to locate package", ""])
+    run.ended("b", False, ["an earlier failure, mended since"])
+    run.ended("b", True, [])
+    run.close({"a", "b"})
+    assert run.of("a").reason == "E: Unable to locate package"
+    assert run.of("b").reason == "a step failed, see above"
+
+
+def test_a_connection_that_broke_before_anything_was_switched_is_a_lost_host() -> None:
+    run = report(a="not reached", b="not reached", c="not reached")
+    for name in ("a", "b"):
+        assert str(run.broke(name)) == "the connection broke"
+    run.ended("b", True, [])  # it was connected again
+    run.close({"a", "b"})
+    assert [r.outcome for r in run.results.values()] == ["lost", "not reached", "not reached"]
+    assert run.exit_code() == 5
+
+
 def test_a_host_that_failed_without_a_word_is_accounted_for() -> None:
     run = report(a="serving", b="not reached")
     run.close({"b"})

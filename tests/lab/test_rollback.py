@@ -37,6 +37,7 @@ def test_dry_changes_nothing(lab: Lab, hosts: dict[str, ServingHost]) -> None:
     operated.serve(hosts, A, B)
     done = operated.ran(lab, "rollback.py", "--dry", code=0)
     assert f"release {B} → {A}" in done.stdout
+    assert "served name: lab/b → lab/a" in done.stdout
     assert all(host.serves() == "lab/b" for host in hosts.values())
 
 

@@ -90,5 +90,6 @@ def test_a_host_that_loses_power(fleet: Fleet, wanted: tuple[str, ...]) -> None:
     assert fleet.serves() == everywhere(fleet, fleet.mode)
     for host, phase in zip(fleet.names, wanted, strict=True):
         assert f"the host went down in phase {phase}" in ran.hosts[host]["reason"]
+        assert ran.hosts[host]["downtime_s"] > 0, ran.hosts[host]
         told = f"went down in phase {phase}"
         fleet.row(f"power lost in {phase}, booted again", ran, host, told, fleet.mode)

@@ -90,13 +90,35 @@ def test_hosts_out_of_reach_and_too_few_slots(fleet: Fleet) -> None:
     assert fleet.serves() == everywhere(fleet, fleet.mode)
 
 
-def test_a_host_lost_while_it_stages(fleet: Fleet) -> None:
+def test_hosts_lost_while_they_stage(fleet: Fleet) -> None:
+    """One whose cable is pulled, one that freezes and so keeps its connection."""
     began, process = time.monotonic(), fleet.start(vllm_args='{"max-num-seqs": 3}')
     until(process, "Arguments | ")
+    fleet.lab.freeze(S3)
     fleet.lab.cut(S4)
-    ran = fleet.finish(process, began)
-    fleet.lab.mend(S4)
-    assert ran.code == 1 and ran.seconds < 180, ran.output[-8000:]
-    assert {r["outcome"] for r in ran.hosts.values()} == {"not reached"}
+    try:
+        ran = fleet.finish(process, began)
+    finally:
+        fleet.lab.thaw(S3)
+        fleet.lab.mend(S4)
+    assert ran.seconds < 120, ran.seconds
+    outcomes = all_of(fleet, "not reached") | {"spark_03": "lost", "spark_04": "lost"}
+    expect(fleet, ran, 5, **outcomes)
     assert fleet.serves() == everywhere(fleet, fleet.mode)
-    fleet.row("host lost while it stages", ran, S4, "the connection broke", fleet.mode)
+    for host, fault in ((S3, "host freezes while it stages"), (S4, "host lost while it stages")):
+        assert ran.hosts[host]["reason"] == "the connection broke"
+        fleet.row(fault, ran, host, "2 not reached, 2 lost", fleet.mode)
+
+
+def test_docker_that_is_down_already(fleet: Fleet) -> None:
+    fleet.lab.run(S2, "systemctl stop docker.socket docker.service")
+    try:
+        ran = fleet.run()
+    finally:
+        fleet.lab.run(S2, "systemctl start docker.socket docker.service")
+    expect(fleet, ran, 1, **all_of(fleet, "not reached"))
+    told = "Docker does not answer"
+    assert told in ran.hosts[S2]["reason"], ran.hosts[S2]
+    found = fleet.serves()
+    assert {**found, S2: ""} == {**everywhere(fleet, fleet.mode), S2: ""}
+    fleet.row("Docker down already", ran, S2, told, found[S2])
