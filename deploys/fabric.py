@@ -8,7 +8,7 @@ from pyinfra.api.operation import operation
 
 from deploys import engine, fabric_test, programs
 from deploys.host_state import Watch, current, forget
-from deploys.operations import Commands, File, differing, refuse
+from deploys.operations import Commands, File, differing, refuse, tree
 from deploys.report import RUN
 from fleet import host_files, preflight_fabric
 from fleet.fabric import Cabled, FabricError, cage, peers
@@ -18,7 +18,7 @@ from fleet.snapshot import Snapshot
 
 
 def watch(settings: Settings) -> Watch:
-    return Watch(files=(host_files.NETPLAN,)) if settings.fabric else Watch()
+    return Watch(files=(host_files.NETPLAN,))
 
 
 def request(settings: Settings) -> dict[str, object] | None:
@@ -119,6 +119,14 @@ def _is_settled(now: Snapshot, wanted: Cabled) -> bool:
 @deploy("Fabric")
 def run(*, settings: Settings) -> None:
     if settings.fabric is None:
+        # The addresses go at the next boot: taking them now might be what cuts us off.
+        tree(
+            name="No fast network",
+            settings=settings,
+            files={},
+            absent=[host_files.NETPLAN],
+            then=["netplan generate"],
+        )
         return
     configured(name="Configure the fast network", settings=settings)
     proved(name="Prove the fast network", settings=settings)

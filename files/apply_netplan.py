@@ -137,16 +137,23 @@ def change(request: dict[str, Any]) -> None:
         applied(request, before)
     except Failed as error:
         put(path, old)
-        raise Failed(f"{error}; {restored()}") from None
+        raise Failed(f"{error}; {restored(request, before)}") from None
 
 
-def restored() -> str:
-    """The old file is back; whether netplan took it is told beside what went wrong first."""
+def restored(request: dict[str, Any], before: dict[str, set[str]]) -> str:
+    """The old file is back; how far netplan took it is told beside what went wrong first."""
+    told = "what was there before is back"
     try:
         netplan("apply")
+        time.sleep(SETTLE_S)
     except Failed as error:
-        return f"the file from before is back, but could not be applied ({error})"
-    return "what was there before is back"
+        told = f"the file from before is back, but could not be applied ({error})"
+    now = others(request)
+    lost = [(a, name) for name, had in before.items() for a in sorted(had - now.get(name, set()))]
+    for address, name in lost:
+        subprocess.run(("ip", "address", "add", address, "dev", name), check=False, timeout=10)
+    by_hand = ", ".join(f"{address} on {name}" for address, name in lost)
+    return told + (f"; put back without netplan, until the next boot: {by_hand}" if lost else "")
 
 
 def main(request: dict[str, Any]) -> None:
