@@ -27,6 +27,15 @@ def watch(settings: Settings) -> Watch:
 
 
 @operation()
+def harmless(settings: Settings) -> Commands:
+    """The rules leave our own connection alone; asked before their file is there for a boot."""
+    if line := lockout(settings):
+        yield refuse(line)
+    else:
+        host.noop("our own connection is not in them")
+
+
+@operation()
 def loaded(settings: Settings) -> Commands:
     """The kernel holds the wanted rules, also after somebody flushed them, also after a boot."""
     now = current(settings)
@@ -34,9 +43,6 @@ def loaded(settings: Settings) -> Commands:
     enabled = unit is not None and unit.UnitFileState == "enabled"
     if enabled and now.firewall == host_files.firewall_digest(settings, ports(settings)):
         host.noop("the rules are loaded")
-        return
-    if line := lockout(settings):
-        yield refuse(line)
         return
     forget()
     yield StringCommand(f"nft --check --file {host_files.FIREWALL_RULES}")
@@ -80,6 +86,7 @@ def run(*, settings: Settings) -> None:
     units = (host_files.FIREWALL,)
     if settings.firewall:
         files = {path: File(text) for path, text in texts.items()}
+        harmless(name="Keep our own connection", settings=settings)
         tree(name="Write the firewall's rules", settings=settings, files=files, units=units)
         loaded(name="Load the firewall's rules", settings=settings)
     else:

@@ -6,7 +6,7 @@ import pytest
 
 from lab.state import CONTROL
 from lab.testing import Lab
-from tests.lab.host_half_support import NO_IMAGE, changes
+from tests.lab.host_half_support import NO_IMAGE, changes, state
 
 HOSTS = 2
 HOST, OTHER = "spark-01", "spark-02"
@@ -40,6 +40,23 @@ def test_only_the_allowed_reach_the_api_port(lab: Lab) -> None:
     assert not reaches(lab, OTHER, 8000)
     assert reaches(lab, CONTROL, 8000) and reaches(lab, HOST, 8000)
     assert reaches(lab, OTHER, 8001)
+
+
+def test_rules_that_would_cut_our_own_connection_are_refused(lab: Lab) -> None:
+    """sshd listens on what is to be the API port; before and after, the host is the same."""
+    lab.write(HOST, "/etc/ssh/sshd_config.d/also.conf", "Port 22\nPort 8002\n")
+    lab.run(HOST, "systemctl restart ssh")
+    before, rules = state(lab, HOST), lab.text(HOST, "nft list ruleset")
+    done = lab.pyinfra(
+        DEPLOY, "--limit", HOST,
+        data={"vllm_image": NO_IMAGE, "firewall": "true", "port": "8002",
+              "allowed_sources": f'["{CONTROL}/32"]'},
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stdout, done.stdout
+    assert "firewall: found sshd on port 8002, which is the API port" in done.stdout
+    assert "choose another port" in done.stdout
+    assert (state(lab, HOST), lab.text(HOST, "nft list ruleset")) == (before, rules)
+    lab.run(HOST, "rm /etc/ssh/sshd_config.d/also.conf; systemctl restart ssh")
 
 
 def test_it_is_there_after_a_flush_and_after_a_boot(lab: Lab) -> None:

@@ -67,6 +67,22 @@ def test_a_second_run_changes_nothing(lab: Lab) -> None:
     assert (state(lab), boot_id(lab)) == (before, boot)
 
 
+def test_clocks_swap_and_boot_target_are_set_once(lab: Lab) -> None:
+    wanted = {"gpu_clocks_mhz": "[1500, 2400]", "swap": "off", "boot_target": "multi-user"}
+    lab.run(HOST, "systemctl set-default graphical.target")
+    done = converge(lab, *ONLY, **wanted)
+    assert done.returncode == 0, done.stdout
+    unit = "vllm-fleet-gpu-clocks"
+    assert lab.text(HOST, f"systemctl is-active {unit}; systemctl is-enabled {unit}") == (
+        "active\nenabled"
+    )
+    assert lab.text(HOST, "systemctl get-default") == "multi-user.target"
+    assert lab.text(HOST, "systemctl show --value -p LoadState swap.target") == "masked"
+    assert changes(converge(lab, *ONLY, **wanted).stdout) == 0
+    assert converge(lab, *ONLY).returncode == 0
+    assert lab.run(HOST, f"systemctl cat {unit}", check=False).returncode != 0
+
+
 def test_a_reboot_later_nothing_has_to_change(lab: Lab) -> None:
     lab.reboot(HOST)
     done = converge(lab, *ONLY)
