@@ -28,6 +28,7 @@ from errors import HostError, exit_code
 MARK = b"vllm-fleet"
 SYSTEM = Path("/etc/systemd/system")
 JOBS = "vllm-fleet-*.service"  # pulls and downloads under way, activations, services of ours
+PACKAGED_REGISTRY = "docker-registry.service"
 STOP_S = 3700.0  # a draining server finishes what it has begun
 
 
@@ -47,6 +48,7 @@ def things(request: dict[str, Any]) -> list[Thing]:
         *containers(),
         *(images() if request["images"] else []),
         *holds(),
+        *masks(files),
         *(weights(Path(request["hub"])) if request["weights"] else []),
         *mounts(files),
         *(Thing(path, partial(unlink, Path(path))) for path in files),
@@ -131,6 +133,21 @@ def holds() -> list[Thing]:
         Thing(f"hold of {name}", partial(command.run, ["apt-mark", "unhold", name]))
         for name in sorted(held)
     ]
+
+
+def masks(files: Sequence[str]) -> list[Thing]:
+    """That of the registry's own unit, which goes with our registry; it stays switched off."""
+    ours = any(Path(path).name == layout.REGISTRY_UNIT for path in files)
+    path = SYSTEM / PACKAGED_REGISTRY
+    if not ours or not path.is_symlink() or str(path.readlink()) != "/dev/null":
+        return []
+    return [Thing(f"mask of {PACKAGED_REGISTRY}", unmask_registry)]
+
+
+def unmask_registry() -> None:
+    """Left disabled: by its package it would start at boot and let all the world push."""
+    command.run(["systemctl", "unmask", "--quiet", PACKAGED_REGISTRY])
+    command.run(["systemctl", "disable", "--quiet", PACKAGED_REGISTRY])
 
 
 def weights(hub: Path) -> list[Thing]:

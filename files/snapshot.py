@@ -8,6 +8,7 @@ side while files are read.
 
 import json
 from collections.abc import Callable
+from subprocess import Popen
 from typing import Any
 
 from facts import Errors, start
@@ -30,19 +31,42 @@ def main(request: dict[str, Any]) -> None:
     the current release's files that are told whole}, fabric {peers, mtu}: the fast network, which
     is only read when asked for; nfs {server, port, where}: the shared cache.
     """
-    errors, names = Errors(), list(request.get("units", ()))
+    errors = Errors()
     cache = errors.fact("nfs", lambda: nfs(request.get("nfs")))
     request = without(request, cache)
+    asked = questions(request)
+    found = {n: errors.fact(n, read) for n, read in readers(request, errors, asked).items()}
+    found["nfs"] = cache
+    found["host"] = host(errors, asked["uname"], asked["dpkg"], request.get("sysctls", ()))
+    found |= errors.fact("packages", lambda: packages(request.get("packages", ()))) or {
+        "packages": None,
+        "dpkg_unsettled": None,
+    }
+    print(json.dumps({**found, "errors": errors}))
+
+
+def questions(request: dict[str, Any]) -> dict[str, Popen[str] | None]:
+    """The slow commands, all started at once."""
     commands = {
-        "show": ["systemctl", "show", "--property=" + ",".join(UNIT_FIELDS), *names],
+        "show": ["systemctl", "show", "--property=" + ",".join(UNIT_FIELDS), *_units(request)],
         "smi": ["nvidia-smi", "--query-gpu=" + ",".join(SMI_FIELDS), "--format=csv,noheader"],
         "modinfo": ["modinfo", "nvidia"],
         "uname": ["uname", "-r"],
         "dpkg": ["dpkg", "--print-architecture"],
         "nft": ["nft", "list", "table", "inet", "vllm_fleet"],
     }
-    asked = {name: start(*argv) for name, argv in commands.items()}
-    groups: dict[str, Callable[[], Any]] = {
+    return {name: start(*argv) for name, argv in commands.items()}
+
+
+def _units(request: dict[str, Any]) -> list[str]:
+    return list(request.get("units", ()))
+
+
+def readers(
+    request: dict[str, Any], errors: Errors, asked: dict[str, Popen[str] | None]
+) -> dict[str, Callable[[], Any]]:
+    """What reads each group of facts, by the group's name."""
+    return {
         "kernels": kernels,
         "apt_sources": lambda: apt_sources(request.get("sources", ())),
         "files": lambda: {path: file_state(path) for path in request.get("files", ())},
@@ -55,13 +79,6 @@ def main(request: dict[str, Any]) -> None:
         "ufw": ufw,
         "fabric": lambda: fabric(request.get("fabric")),
         "docker": lambda: docker(errors),
-        "units": lambda: units(names, asked["show"]),
+        "units": lambda: units(_units(request), asked["show"]),
         "driver": lambda: driver(asked["modinfo"], asked["smi"]),
     }
-    found = {name: errors.fact(name, read) for name, read in groups.items()} | {"nfs": cache}
-    found["host"] = host(errors, asked["uname"], asked["dpkg"], request.get("sysctls", ()))
-    found |= errors.fact("packages", lambda: packages(request.get("packages", ()))) or {
-        "packages": None,
-        "dpkg_unsettled": None,
-    }
-    print(json.dumps({**found, "errors": errors}))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fleet.docker_facts import Docker
 from fleet.models import LockedFile, ModelLock
 from fleet.preflight_driver import serves
 from fleet.preflight_finding import Finding, check
 from fleet.preflight_nfs import mounts
 from fleet.settings import Settings
-from fleet.snapshot import Disk, Docker, Listener, ModelFile, Snapshot
+from fleet.snapshot import Disk, Listener, ModelFile, Snapshot
 
 GIB = 1024**3
 DOCKER_DIR = "/var/lib/docker"

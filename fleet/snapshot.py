@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from fleet.docker_facts import Docker
 from fleet.fabric_facts import LENIENT, Fabric
 from fleet.untrusted import printable
 
@@ -109,51 +110,6 @@ class Unit(Lenient):
     started: float | None = None
     changed: float | None = None
     unwanted_here: bool = False
-
-
-class Container(Lenient):
-    id: str
-    name: str
-    labels: dict[str, str] = {}
-    state: str = ""
-    image: str = ""
-
-
-class DaemonJson(Lenient):
-    """``invalid`` says why the text is no JSON object."""
-
-    text: str | None = None
-    invalid: str | None = None
-
-
-class Cdi(Lenient):
-    devices: list[str] = []
-    drivers: list[str] = []
-
-
-class DockerInfo(Lenient):
-    Driver: str | None = None
-    Runtimes: dict[str, Any] | None = None
-    LiveRestoreEnabled: bool | None = None
-    CgroupDriver: str | None = None
-    RegistryConfig: dict[str, Any] | None = None
-
-    def speaks_http(self, registry: str) -> bool:
-        """Whether the daemon takes ``registry`` (HOST:PORT) without TLS."""
-        known = (self.RegistryConfig or {}).get("IndexConfigs") or {}
-        return registry in known and not known[registry].get("Secure", True)
-
-
-class Docker(Lenient):
-    """``images``: each tag and digest → image id. ``error`` when no daemon answered."""
-
-    version: str | None = None
-    error: str | None = None
-    images: dict[str, str] = {}
-    containers: list[Container] = []
-    daemon_json: DaemonJson = DaemonJson()
-    cdi: dict[str, Cdi] = {}
-    info: DockerInfo = DockerInfo()
 
 
 class Serving(Lenient):

@@ -11,9 +11,10 @@ import layout
 
 from fleet import render
 from fleet.difference import differences
+from fleet.docker_facts import Container
 from fleet.preflight_driver import driver, kernel
 from fleet.settings import Settings
-from fleet.snapshot import Container, Snapshot
+from fleet.snapshot import Snapshot
 
 GOOD_UNIT = ("active", "enabled")
 

@@ -66,16 +66,14 @@ class Lab:
 
         ``stdout`` holds both streams. The process is killed after ``timeout`` seconds.
         """
-        return subprocess.run(
-            pyinfra_words(inventory, deploy, words, data or {}),
-            cwd=REPO,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=timeout,
-        )
+        started = self.start_pyinfra(deploy, *words, data=data, inventory=inventory)
+        try:
+            output, _ = started.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as late:
+            started.kill()
+            late.output, _ = started.communicate()
+            raise
+        return Done(started.args, started.returncode, output)
 
     def start_pyinfra(
         self,

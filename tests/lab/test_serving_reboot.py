@@ -1,4 +1,4 @@
-"""A host that serves and needs a reboot gets it from upgrade.py, in its wave, and from nobody else."""
+"""A host that serves and needs a reboot gets it from upgrade.py, in its wave, from nobody else."""
 
 from __future__ import annotations
 
