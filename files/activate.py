@@ -27,13 +27,14 @@ import journal
 import layout
 import phases
 import preflight_release
-import prune
 import recovery
 import release as releases
 import systemd
 from errors import HostError, Refused, exit_code
 from phases import Activation
 from transaction import Transaction, serves
+
+import prune
 
 WAIT_BOUND_S = 300.0
 
