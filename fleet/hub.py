@@ -114,9 +114,8 @@ def require(hub: Hub, lock: ModelLock) -> None:
                 f"fleet lock {lock.repo} --revision {lock.revision}"
             )
     answer = hub.get(f"/api/models/{lock.repo}/auth-check", _REFUSAL)
-    unknown = (
-        answer.status == 404 and "X-Error-Code" not in answer.headers
-    )  # not every mirror has it
+    # A mirror that does not know the question says nothing of the repository.
+    unknown = answer.status == 404 and "X-Error-Code" not in answer.headers
     if answer.status != 200 and not unknown:
         raise _refusal(hub, lock.repo, lock.revision, answer)
 

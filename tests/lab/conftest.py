@@ -52,6 +52,7 @@ LONG = {
     "test_unlocked",
     "test_upgrade",
     "test_weights_faults",
+    "test_weights_real",
 }
 
 

@@ -72,23 +72,3 @@ def test_a_switch_with_the_real_server(lab: Lab, capsys: pytest.CaptureFixture[s
         for host, each in seen.items():
             print(f"{host}: " + ", ".join(f"{name} {value} s" for name, value in each.items()))
     assert all(each["overhead"] < OVERHEAD_S for each in seen.values()), seen
-
-
-# Nothing leaves the host but answers on the connection that tells us of it.
-CUT = (
-    "nft 'table inet cut { chain out { type filter hook output priority 0; oifname lo accept; "
-    "tcp sport 22 accept; drop; } }'"
-)
-
-
-def test_it_loads_from_the_cache_with_the_network_cut(lab: Lab) -> None:
-    """After the test above: the model came by download, and was checked."""
-    fleet, [host, *_] = Fleet(lab, image="vllm-cpu"), lab.names
-    fleet.sh(host, CUT)
-    assert fleet.sh(host, "curl -sm 3 https://huggingface.co; echo $?") == "28"
-    before = record(fleet, host, "/run/vllm-fleet/serving.json")["since"]
-    lab.run(host, "systemctl restart vllm", timeout=300)
-    assert record(fleet, host, "/run/vllm-fleet/serving.json")["since"] > before
-    answer = fleet.sh(host, "python3 -B /usr/local/lib/vllm-fleet/completion.py '{}'")
-    assert json.loads(answer)["completion_tokens"] == 16
-    fleet.sh(host, "nft delete table inet cut")
