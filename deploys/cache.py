@@ -22,6 +22,7 @@ BY_STDIN = {
     "prepare_login",
     "install_packages",
     "job",
+    "own_address",
     "remove",
     "snapshot",
     "status",

@@ -24,13 +24,16 @@ PATIENCE_S = 300.0
 @dataclass(frozen=True)
 class Job:
     """``argv`` on a host. ``files`` are written before it starts, and not when it is joined;
-    ``after`` runs on the host when it was killed, failed or was stopped; no spaces in its words."""
+    ``after`` runs on the host when it was killed, failed or was stopped; no spaces in its words.
+    One that ``serves`` is done when it tells systemd that it is ready, and goes on; it is never
+    joined but started anew."""
 
     kind: str
     argv: Sequence[str]
     deadline_s: float
     files: Mapping[str, File] = field(default_factory=dict)
     after: Sequence[str] = ()
+    serves: bool = False
 
     @property
     def unit(self) -> str:
@@ -46,6 +49,7 @@ class Job:
             "start": True,
             "files": files,
             "after": list(self.after),
+            "serves": self.serves,
         }
 
 

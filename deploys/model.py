@@ -14,7 +14,7 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import hub_access, job, nfs, remote
+from deploys import fanout, hub_access, job, nfs, remote
 from deploys.host_state import current, forget
 from deploys.job import Job
 from deploys.operations import Commands, File, refuse
@@ -60,7 +60,7 @@ def missing(settings: Settings, snapshot: Snapshot) -> list[ModelLock]:
 def from_hub(settings: Settings, lock: ModelLock, *, deep: bool = False) -> Commands:
     """Commands after which the current host has all of ``lock``, checked; what it lacks comes from
     the Hub. With ``deep`` what was found good before is read again."""
-    files = {_request_path(lock): File(_request_file(settings, lock))}
+    files = request_files(settings, lock)
     try:
         if token := hub_access.token(settings):
             files[_token_path(lock)] = File(token, mode="600", secret=True)
@@ -76,21 +76,26 @@ def from_hub(settings: Settings, lock: ModelLock, *, deep: bool = False) -> Comm
 def as_locked(settings: Settings, lock: ModelLock, *, deep: bool = False) -> Commands:
     """Commands that compare what lies in the current host's cache with ``lock``: they fail, naming
     the files, unless it is whole. Bad files are set aside. Nothing is fetched."""
-    files = {_request_path(lock): File(_request_file(settings, lock))}
+    files = request_files(settings, lock)
     argv = [*_program("check_model", lock), *(["--deep"] if deep else [])]
     yield job.run(Job("check", argv, CHECK_DEADLINE_S, files))
 
 
 def _program(name: str, lock: ModelLock) -> list[str]:
-    return ["/usr/bin/python3", str(layout.PROGRAMS / f"{name}.py"), _request_path(lock)]
+    return ["/usr/bin/python3", str(layout.PROGRAMS / f"{name}.py"), request_path(lock)]
 
 
-def _request_path(lock: ModelLock) -> str:
+def request_path(lock: ModelLock) -> str:
     return str(layout.MODELS / lock.folder / f"{lock.revision}.json")
 
 
 def _token_path(lock: ModelLock) -> str:
     return str(layout.HUB_TOKENS / lock.revision)
+
+
+def request_files(settings: Settings, lock: ModelLock) -> dict[str, File]:
+    """The file that tells the host's programs about the model."""
+    return {request_path(lock): File(_request_file(settings, lock))}
 
 
 def _request_file(settings: Settings, lock: ModelLock) -> str:
@@ -164,6 +169,8 @@ def cancel(*, settings: Settings) -> None:
 @deploy("Model")
 def run(*, settings: Settings) -> None:
     deep = settings.deep_check
+    if fanout.wanted(settings):
+        fanout.run(settings=settings)
     if nfs.fills(settings):
         downloaded(name="Bring the locked model into the cache", settings=settings, deep=deep)
     else:  # pyinfra brings every host through the step above before it begins this one

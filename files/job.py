@@ -4,7 +4,8 @@ Request: {"unit": name, "argv": [...], "start": bool, "files": [{"path", "text",
 [...]}. With ``start`` a job that is not running is started, after its files were written; one that
 runs already is joined. ``after`` runs when the unit ends by a signal, fails or is stopped. Prints
 {"state": "running" | "done" | "failed" | "absent", "exit": int, "line": its last output line}. The
-unit of a job that succeeded stays until it is started again.
+unit of a job that succeeded stays until it is started again. A job that "serves" is done when it
+has told systemd that it is ready, goes on then, and is started anew each time.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Iterator
 
 LOCKS = "/run/vllm-fleet"
-KEYS = ("ActiveState", "SubState", "Result", "ExecMainStatus", "InvocationID")
+KEYS = ("ActiveState", "SubState", "Result", "ExecMainStatus", "InvocationID", "Type")
 
 
 def _properties(unit: str) -> dict[str, str]:
@@ -29,7 +30,8 @@ def _state(found: dict[str, str]) -> str:
     if found["ActiveState"] in ("activating", "deactivating", "reloading"):
         return "running"
     if found["ActiveState"] == "active":
-        return "done" if found["SubState"] == "exited" else "running"
+        ready = found["SubState"] == "exited" or found["Type"] == "notify"
+        return "done" if ready else "running"
     return "failed" if found["ActiveState"] == "failed" else "absent"
 
 
@@ -61,8 +63,12 @@ def _start(request: dict) -> None:  # type: ignore[type-arg]
     for file in request.get("files", ()):
         _write(file)
     command = ["systemd-run", "--quiet", f"--unit={unit}"]
-    # Stays "active (exited)" after success, so that its end can be told from its absence.
-    command += ["--property=RemainAfterExit=yes", "--property=Type=exec"]
+    if request.get("serves"):
+        command += ["--no-block"]
+        command += ["--property=Type=notify", "--property=TimeoutStartSec=infinity"]
+    else:
+        # Stays "active (exited)" after success, so that its end can be told from its absence.
+        command += ["--property=RemainAfterExit=yes", "--property=Type=exec"]
     if request.get("after"):
         command.append("--property=ExecStopPost=-" + " ".join(request["after"]))
     done = subprocess.run([*command, "--", *request["argv"]], capture_output=True, text=True)
@@ -82,7 +88,8 @@ def _alone(unit: str) -> Iterator[None]:
 def main(request: dict) -> None:  # type: ignore[type-arg]
     unit = request["unit"]
     with _alone(unit):
-        if request["start"] and _state(_properties(unit)) != "running":
+        fresh = request.get("serves") or _state(_properties(unit)) != "running"
+        if request["start"] and fresh:
             _start(request)
         found = _properties(unit)
     answer = {"state": _state(found), "exit": int(found["ExecMainStatus"] or 0)}

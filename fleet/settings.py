@@ -11,6 +11,7 @@ from fleet import footprint
 from fleet.access import AccessSettings
 from fleet.catalogue import OURS, Catalogue
 from fleet.fabric import FabricSettings
+from fleet.fanout import FanoutSettings
 from fleet.host import HostSettings
 from fleet.http import is_loopback
 from fleet.images import ImageSettings
@@ -29,6 +30,7 @@ _PYINFRA = ("_", "ssh_", "fake_")  # prefixes of pyinfra's own data keys
 class Data(
     HostSettings,
     FabricSettings,
+    FanoutSettings,
     ServeSettings,
     AccessSettings,
     ImageSettings,

@@ -54,6 +54,17 @@ def mend(state: State, host: LabHost) -> None:
     run("ip", "-n", state.netns, "link", "set", host.name, "up")
 
 
+def cap(state: State, host: LabHost, mbit: float) -> None:
+    """Let the host's cable carry so much each way; 0 takes the limit away."""
+    ends = ((state.netns, host.name), (host_netns(state, host), "eth0"))
+    for netns, device in ends:
+        if mbit:
+            rate = ("rate", f"{int(mbit * 1000)}kbit", "burst", "64kb", "latency", "50ms")
+            run("tc", "-n", netns, "qdisc", "replace", "dev", device, "root", "tbf", *rate)
+        else:
+            run("tc", "-n", netns, "qdisc", "del", "dev", device, "root", check=False)
+
+
 def remove(name: str) -> None:
     """Delete a lab's namespaces; with the last one, also iproute2's mount that holds them."""
     for netns in sorted(NAMED.glob(f"{name}*")):

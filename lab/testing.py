@@ -138,6 +138,10 @@ class Lab:
         """Plug it in again."""
         network.mend(self.state, self.state.host(host))
 
+    def cap(self, host: str, mbit: float) -> None:
+        """Limit what its cable carries each way; 0 for no limit."""
+        network.cap(self.state, self.state.host(host), mbit)
+
     def freeze(self, host: str) -> None:
         """The host accepts connections and answers nothing."""
         hosts.freeze(self.state, self.state.host(host))

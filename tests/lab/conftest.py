@@ -36,6 +36,7 @@ LONG = {
     "test_arguments",
     "test_build",
     "test_eight_hosts",
+    "test_fanout_faults",
     "test_host_half_arm64",
     "test_lab_arm64",
     "test_nfs_vm",
