@@ -22,6 +22,7 @@ import model_request
 import notify
 import weights
 from errors import HostError, exit_code
+from model_lock import alone
 from model_request import Request
 from relay_client import Client, Source
 from relay_server import Server
@@ -152,7 +153,8 @@ def main() -> int:
     servers = serve(links, shelf)
     sources = [Source(address, links["port"], settled) for address, settled in links["sources"]]
     if sources:
-        take(request, shelf, Client(shelf, links["secret"], sources, PATIENCE_S))
+        with alone(request):
+            take(request, shelf, Client(shelf, links["secret"], sources, PATIENCE_S))
     elif shelf.ready < shelf.size:
         raise HostError(f"{request.repo}: is to be given to the others, and is not whole here")
     print(f"{request.repo}: {len(request.files)} files are whole", flush=True)

@@ -17,7 +17,7 @@ class FanoutSettings(Strict):
     fan_out: bool = Field(
         default=True,
         description="One host of a run takes a model from the Hub, the others get it from each "
-        "other; false: each host downloads for itself. One value for all hosts of a run",
+        "other; false: the host downloads for itself",
     )
     fan_out_port: int = Field(
         default=8473,
