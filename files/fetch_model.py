@@ -41,10 +41,11 @@ def fetch(request: Request, *, deep: bool) -> None:
         )
 
 
-def require_room(request: Request, paths: tuple[str, ...]) -> None:
-    """Raise HostError unless what is missing fits: huggingface_hub itself only warns."""
+def require_room(request: Request, paths: tuple[str, ...], *, had: int = 0) -> None:
+    """Raise HostError unless what is missing fits: huggingface_hub itself only warns. ``had`` bytes
+    of it are there in parts."""
     request.hub.mkdir(parents=True, exist_ok=True)
-    need = sum(file.size for file in request.files if file.path in paths)
+    need = sum(file.size for file in request.files if file.path in paths) - had
     free = shutil.disk_usage(request.hub).free
     if free < need:
         raise HostError(
@@ -57,6 +58,8 @@ def clean(request: Request) -> None:
     """No token, no container, no part of a file stays behind."""
     request.token_file.unlink(missing_ok=True)
     hub_container.clear(request)
+    for part in request.blobs.glob(f"*{model_request.PART}"):
+        part.unlink(missing_ok=True)  # a fan-out that came to nothing
 
 
 def main() -> int:

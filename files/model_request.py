@@ -14,6 +14,8 @@ import weights
 from errors import HostError
 from weights import LockedFile
 
+PART = ".fanout"  # how a file ends that comes in from another host
+
 
 @dataclass(frozen=True)
 class Request:

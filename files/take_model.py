@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import check_model
+import fetch_model
 import model_request
 import notify
 import weights
 from errors import HostError, exit_code
 from model_lock import alone
-from model_request import Request
+from model_request import PART, Request
 from relay_client import Client, Source
 from relay_server import Server
 from shelf import Item, Shelf
@@ -32,7 +33,6 @@ ROUNDS = 3
 PATIENCE_S = 60.0
 IDLE_S = 600.0
 TELL_S = 5.0
-SPARE_BYTES = 1 << 30  # never fill a host's disk to the brim
 
 
 def shelf_of(request: Request) -> Shelf:
@@ -40,7 +40,7 @@ def shelf_of(request: Request) -> Shelf:
     good = set(request.files) - _changed(request)
     items: dict[str, Item] = {}
     for file in sorted(request.files, key=lambda file: file.path):
-        part = request.blobs / f"{file.sha256}.fanout"
+        part = request.blobs / f"{file.sha256}{PART}"
         if file in good:
             there = (request.folder / file.path).resolve()
             items[file.sha256] = Item(file.sha256, file.size, there, part, file.size)
@@ -103,15 +103,10 @@ def take(request: Request, shelf: Shelf, client: Client) -> None:
 
 
 def _room(request: Request, shelf: Shelf) -> None:
-    parts = sum(item.part.stat().st_size for item in shelf.items.values() if item.part.exists())
-    request.blobs.mkdir(parents=True, exist_ok=True)
-    found = os.statvfs(request.blobs)
-    free, need = found.f_bavail * found.f_frsize, shelf.size - shelf.ready - parts + SPARE_BYTES
-    if free < need:
-        raise HostError(
-            f"{request.hub}: found {free >> 20} MiB free, the model needs {need >> 20} MiB; "
-            "make room: prune.py"
-        )
+    lacks = {item.sha256: item for item in shelf.items.values() if not item.settled}
+    had = sum(item.part.stat().st_size for item in lacks.values() if item.part.exists())
+    paths = {file.sha256: file.path for file in request.files if file.sha256 in lacks}
+    fetch_model.require_room(request, tuple(paths.values()), had=had)
 
 
 def place(request: Request) -> None:
