@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 
 import layout
 from pyinfra import host, state
@@ -16,7 +18,7 @@ from deploys import engine, job, model, programs, remote
 from deploys.gathering import Gathering
 from deploys.host_state import current, forget
 from deploys.job import Job
-from deploys.operations import Commands, File, refuse, tell
+from deploys.operations import Commands, File, tell
 from deploys.report import RUN
 from fleet import fanout
 from fleet.fanout import Member
@@ -24,6 +26,7 @@ from fleet.models import ModelLock
 from fleet.preflight_room import lacking
 from fleet.settings import Settings
 
+SOURCES = 2  # hosts that try to take a model from the Hub
 TAKE_DEADLINE_S = 48 * 3600  # as a download: a second run goes on where this one was
 
 
@@ -37,6 +40,17 @@ class Offer:
 
 
 _gatherings: dict[str, Gathering[Offer]] = {}
+_left: set[str] = set()  # hosts that nobody waits for any more; pyinfra tells only afterwards
+
+
+@contextmanager
+def _waited_for(name: str) -> Iterator[None]:
+    """The others wait for this host meanwhile, unless it fails."""
+    try:
+        yield
+    except BaseException:
+        _left.add(name)
+        raise
 
 
 def wanted(settings: Settings) -> bool:
@@ -58,81 +72,108 @@ def _gathering(key: str, lock: ModelLock) -> Gathering[Offer]:
     name = f"{key} {lock.repo}"
     if name not in _gatherings:
         _gatherings[name] = Gathering(
-            _members(lock), lambda: {each.name for each in state.failed_hosts}
+            _members(lock), lambda: _left | {each.name for each in state.failed_hosts}
         )
     return _gatherings[name]
 
 
-def _offer(settings: Settings, lock: ModelLock, address: str = "") -> Offer:
+def _offer(settings: Settings, lock: ModelLock) -> Offer:
     now = current(settings)
     size = sum(file.size for file in lacking(lock, now))
-    return Offer(address, size, model.whole(settings, lock, now))
+    return Offer("", size, model.whole(settings, lock, now))
 
 
 @operation()
-def sourced(settings: Settings, lock: ModelLock, attempt: int) -> Commands:
-    """One host of the run has the model, whole; it comes from the Hub where none had it."""
-    own = _offer(settings, lock)
+def shared(settings: Settings, lock: ModelLock) -> Commands:
+    """Every host of the run has the model; at most one of them took it from the Hub.
+
+    One operation, because a host that fails ends the run for all after the operation.
+    """
+    with _waited_for(host.name):
+        own = _offer(settings, lock)
     if not state.is_executing:
         if own.whole:
             host.noop("the model is whole")
-        elif attempt == 1:
-            size = lock.size / 2**20
-            RUN.plan[host.name] = [f"take {lock.repo}, {size:.1f} MiB: one host from the Hub"]
-            yield from model.from_hub(settings, lock)
-        return
-    offers = _gathering(f"source {attempt}", lock).tell(host.name, own)
-    if any(offer.whole for offer in offers.values()):
-        host.noop("a host has it")
-        return
-    chosen = fanout.source({name: offer.lacks for name, offer in offers.items()})
-    if chosen != host.name:
-        host.noop(f"{chosen} takes it from the Hub")
-        return
-    forget()
-    yield from model.from_hub(settings, lock)
+            return
+        RUN.plan[host.name] = [f"take {lock.repo} from another host; one takes it from the Hub"]
+    else:
+        offers = _gathering("offers", lock).tell(host.name, own)
+        if all(offer.whole for offer in offers.values()):
+            host.noop("every host has it")
+            return
+        forget()
+    yield FunctionCommand(_share, (settings, lock, own), {})
 
 
-@operation()
-def spread(settings: Settings, lock: ModelLock) -> Commands:
-    """Every host of the run that lacks the model takes it from the others."""
-    own = _offer(settings, lock)
-    if not state.is_executing:
-        host.noop("told with the source")
-        return
-    gathering = _gathering("spread", lock)
-    offers = gathering.tell(host.name, own)
-    if all(offer.whole for offer in offers.values()):
-        host.noop("every host has it")
-        return
+def _share(state: State, host: Host, settings: Settings, lock: ModelLock, own: Offer) -> bool:
+    """One host's part: to be the source, if it is, then to take or give."""
+    with _waited_for(host.name):
+        try:
+            own = replace(own, address=_address(host))
+        except (remote.Refused, remote.Lost) as error:
+            _left.add(host.name)
+            return tell(host, f"fan-out: {error}")
+        offers = _gathering("addresses", lock).tell(host.name, own)
+        offers = _sourced(state, host, settings, lock, offers)
     if not any(offer.whole for offer in offers.values()):
-        yield refuse(f"{lock.repo}: no host of the run could take it from the Hub; see above")
-        return
-    forget()
-    yield FunctionCommand(_take_part, (settings, lock, own.whole), {})
+        return tell(host, f"{lock.repo}: no host could take it from the Hub")
+    done = _take_part(state, host, settings, lock, offers)
+    if done:
+        RUN.of(host.name).reason = ""  # what it could not have from the Hub it has from others
+    return done
 
 
-def _take_part(state: State, host: Host, settings: Settings, lock: ModelLock, has: bool) -> bool:
-    gathering = _gathering("addresses", lock)
-    try:
-        command = programs.with_siblings("own_address", {})
-        answer = remote.parse(remote.insist(host, command, patience_s=job.PATIENCE_S))
-        address = str(answer["address"] or "")
-    except (remote.Refused, remote.Lost) as error:
-        gathering.tell(host.name, Offer("", 0, False))
-        return tell(host, f"fan-out: {error}")
-    offers = gathering.tell(host.name, Offer(address, 0, has))
-    if not address:
-        return tell(host, "fan-out: found no trace of our own SSH connection; connect with SSH")
+def _address(host: Host) -> str:
+    """Where the host is reached by us, as it knows it itself."""
+    command = programs.with_siblings("own_address", {})
+    answer = remote.parse(remote.insist(host, command, patience_s=job.PATIENCE_S))
+    if not answer["address"]:
+        raise remote.Refused("found no trace of our own SSH connection; connect by SSH")
+    return str(answer["address"])
+
+
+def _sourced(
+    state: State, host: Host, settings: Settings, lock: ModelLock, offers: dict[str, Offer]
+) -> dict[str, Offer]:
+    """The offers once a host has the model, if one of the first two could take it from the Hub."""
+    tried: list[str] = []
+    while not any(offer.whole for offer in offers.values()) and len(tried) < SOURCES:
+        lacks = {name: offer.lacks for name, offer in offers.items() if name not in tried}
+        if not lacks:
+            break
+        chosen = fanout.source(lacks)
+        tried.append(chosen)
+        own = offers[host.name]
+        if chosen == host.name:
+            host.log(f"takes {lock.repo} from the Hub for {len(offers)} hosts")
+            own = replace(own, whole=_downloaded(state, host, settings, lock))
+        offers = _gathering(f"source {len(tried)}", lock).tell(host.name, own)
+    return offers
+
+
+def _downloaded(state: State, host: Host, settings: Settings, lock: ModelLock) -> bool:
+    commands = [c for c in model.from_hub(settings, lock) if isinstance(c, FunctionCommand)]
+    return all(bool(c.function(state, host, *c.args, **c.kwargs)) for c in commands)
+
+
+def _take_part(
+    state: State, host: Host, settings: Settings, lock: ModelLock, offers: dict[str, Offer]
+) -> bool:
+    """As a unit that outlives the connection; True once this host has the model."""
     members = [
-        Member(name, offer.address, _fabric(name), offer.whole)
-        for name, offer in offers.items()
-        if offer.address
+        Member(name, offer.address, _fabric(name), offer.whole) for name, offer in offers.items()
     ]
     own = next(member for member in members if member.name == host.name)
-    links = fanout.links(own, members)
-    text = {**asdict(links), "port": settings.fan_out_port, "secret": gathering.secret}
-    return _run(state, host, settings, lock, json.dumps(text, sort_keys=True))
+    links = asdict(fanout.links(own, members))
+    secret = _gathering("addresses", lock).secret
+    text = {**links, "port": settings.fan_out_port, "secret": secret}
+    path = str(layout.MODELS / lock.folder / f"{lock.revision}.links.json")
+    links_file = File(json.dumps(text, sort_keys=True), mode="600", secret=True)
+    argv = ["/usr/bin/python3", str(layout.PROGRAMS / "take_model.py")]
+    argv += [model.request_path(lock), path]
+    files = {**model.request_files(settings, lock), path: links_file}
+    part = Job("fan-out", argv, TAKE_DEADLINE_S, files, serves=True)
+    return bool(job.run(part).function(state, host))
 
 
 def _fabric(name: str) -> tuple[str, ...]:
@@ -140,20 +181,7 @@ def _fabric(name: str) -> tuple[str, ...]:
     return cabled.addresses if cabled else ()
 
 
-def _run(state: State, host: Host, settings: Settings, lock: ModelLock, links: str) -> bool:
-    """The host's part, as a unit that outlives the connection."""
-    path = str(layout.MODELS / lock.folder / f"{lock.revision}.links.json")
-    files = {**model.request_files(settings, lock), path: File(links, mode="600", secret=True)}
-    argv = ["/usr/bin/python3", str(layout.PROGRAMS / "take_model.py")]
-    argv += [model.request_path(lock), path]
-    part = Job("fan-out", argv, TAKE_DEADLINE_S, files, serves=True)
-    follow = job.run(part).function
-    return bool(follow(state, host))
-
-
 def run(*, settings: Settings) -> None:
     """Inside the step Model."""
     for lock in settings.locks:
-        for attempt, said in ((1, "on one host"), (2, "on another one if that one failed")):
-            sourced(name=f"Have {lock.repo} {said}", settings=settings, lock=lock, attempt=attempt)
-        spread(name=f"Pass {lock.repo} from host to host", settings=settings, lock=lock)
+        shared(name=f"Pass {lock.repo} from host to host", settings=settings, lock=lock)

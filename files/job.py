@@ -30,7 +30,7 @@ def _state(found: dict[str, str]) -> str:
     if found["ActiveState"] in ("activating", "deactivating", "reloading"):
         return "running"
     if found["ActiveState"] == "active":
-        ready = found["SubState"] == "exited" or found["Type"] == "notify"
+        ready = found["SubState"] == "exited" or found.get("Type") == "notify"
         return "done" if ready else "running"
     return "failed" if found["ActiveState"] == "failed" else "absent"
 
