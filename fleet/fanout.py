@@ -15,7 +15,7 @@ class FanoutSettings(Strict):
     """How weights travel inside the fleet."""
 
     fan_out: bool = Field(
-        default=True,
+        default=False,
         description="One host of a run takes a model from the Hub, the others get it from each "
         "other; false: the host downloads for itself",
     )

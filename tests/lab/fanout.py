@@ -48,6 +48,7 @@ class Sharing:
             "vllm_image": self.lab.state.images["vllm-standin"],
             "hf_endpoint": f"https://{CONTROL}",
             "vllm_model": "lab/sharded",
+            "fan_out": "true",
         }
 
     def run(self, *words: str) -> Done:
