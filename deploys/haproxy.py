@@ -78,6 +78,13 @@ def serves(now: Snapshot, instance: str) -> bool:
     return found is not None and (found.ActiveState, found.UnitFileState) == ("active", "enabled")
 
 
+def differs(now: Snapshot, instance: str, files: Mapping[str, str]) -> bool:
+    """What lies there is not exactly these files."""
+    wanted = texts(instance, files)
+    more = [p for p in watch(instance).files if p in now.files and p not in wanted]
+    return bool(differing(now, wanted) or more)
+
+
 def bring(settings: Settings, instance: str, files: Mapping[str, str]) -> Commands:
     """The commands after which the instance runs with exactly these files; none if it does.
 
@@ -85,9 +92,7 @@ def bring(settings: Settings, instance: str, files: Mapping[str, str]) -> Comman
     in place; a reload lets answers under way end.
     """
     now = current(settings)
-    wanted = texts(instance, files)
-    extra = [p for p in watch(instance).files if p in now.files and p not in wanted]
-    wrong = bool(differing(now, wanted) or extra)
+    wrong = differs(now, instance, files)
     if not wrong and serves(now, instance) and not behind(now, instance):
         return
     forget()

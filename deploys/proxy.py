@@ -18,6 +18,7 @@ from deploys.operations import Commands, refuse, tree
 from fleet import haproxy, vault
 from fleet.problems import SettingsError
 from fleet.settings import Settings
+from fleet.snapshot import Snapshot
 
 WILDCARDS = ("0.0.0.0", "::")
 DOOR_S = 15  # workers that a reload replaces answer for a moment
@@ -55,6 +56,23 @@ def files(settings: Settings, *, make: bool, more: Collection[str] = ()) -> dict
             return None
         found[haproxy.CERTIFICATE] = certificate
     return found
+
+
+def drift(settings: Settings, now: Snapshot) -> list[str]:
+    """In what the proxy is not as declared, a line each."""
+    runs = instances.serves(now, haproxy.API)
+    if not settings.exposed:
+        return ["proxy: it runs, wanted none: the API is on loopback"] if runs else []
+    if not runs:
+        return [f"proxy: {instances.unit(haproxy.API)} does not run"]
+    try:
+        wanted = files(settings, make=False)
+    except SettingsError as error:
+        return list(error.problems)
+    if wanted is None:
+        return ["proxy: its key or certificate is still to be made, or is due"]
+    old = instances.differs(now, haproxy.API, wanted) or instances.behind(now, haproxy.API)
+    return ["proxy: key, certificate or rules are not as declared"] if old else []
 
 
 def notes(settings: Settings) -> list[str]:

@@ -15,7 +15,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import base, cache, engine, model, programs, remote, serve
+from deploys import base, cache, engine, model, programs, proxy, remote, serve
 from deploys.host_state import current
 from deploys.operations import Commands, differing
 from deploys.report import RUN, RunReport, console, table_of
@@ -44,7 +44,7 @@ def wrong(settings: Settings, now: Snapshot) -> list[str]:
     for lock in settings.locks:
         if not model.whole(settings, lock, now):
             lines.append(f"weights of {lock.repo}: not whole at revision {lock.revision}")
-    return lines
+    return [*lines, *proxy.drift(settings, now)]
 
 
 def _names(paths: dict[str, Any]) -> str:

@@ -97,6 +97,20 @@ def test_the_second_run_changes_nothing(exposed: Lab, access: AccessSettings) ->
     assert done.returncode == 0 and grand_total(done.stdout)[1] == 0, done.stdout[-4000:]
 
 
+def test_status_tells_when_the_proxy_is_not_as_declared(
+    exposed: Lab, access: AccessSettings
+) -> None:
+    good = exposed.pyinfra("status.py", data=data(exposed, access))
+    assert good.returncode == 0, good.stdout[-3000:]
+    other = exposed.pyinfra("status.py", data=data(exposed, access, max_body_mib="8"))
+    assert other.returncode == 1 and "rules are not as declared" in other.stdout
+    exposed.run(HOST, "systemctl stop vllm-fleet-haproxy@api")
+    down = exposed.pyinfra("status.py", data=data(exposed, access))
+    assert down.returncode == 1 and "vllm-fleet-haproxy@api.service does not run" in down.stdout
+    assert exposed.pyinfra("deploy.py", data=data(exposed, access)).returncode == 0
+    assert ask(exposed, access, "/health")[0] == 200
+
+
 def test_a_configuration_that_haproxy_refuses_changes_nothing(
     exposed: Lab, access: AccessSettings, tmp_path: Path
 ) -> None:
