@@ -88,9 +88,12 @@ def notes(settings: Settings) -> list[str]:
 
 def door(settings: Settings, accepted: Collection[str], refused: Collection[str] = ()) -> str:
     """ "" when clients of the current host are let in by these keys only; else what is wrong."""
-    ca: str | None = None
-    if settings.tls != "off":
-        ca = vault.make_signer(settings).certificate if settings.tls == "own-ca" else ""
+    ca = None if settings.tls == "off" else ""
+    if settings.tls == "own-ca":
+        signer = vault.signer(settings)
+        if signer is None:
+            return f"{vault.certificates(settings)}: there is none yet; run deploy.py"
+        ca = signer.certificate
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     request = {
         "address": loopback.get(settings.listen, settings.listen),
@@ -112,7 +115,10 @@ def problem(settings: Settings) -> str:
     if not settings.exposed:
         return ""
     try:
-        return door(settings, vault.keys(settings) if settings.api_auth == "key" else ())
+        keys = vault.keys(settings) if settings.api_auth == "key" else []
+        if not keys and settings.api_auth == "key":
+            return f"{vault.key_path(settings)}: there is none yet; run deploy.py"
+        return door(settings, keys)
     except SettingsError as error:
         return error.problems[0]
 
