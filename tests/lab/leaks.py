@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
 from lab import hosts
 from lab.network import inside
@@ -103,7 +104,7 @@ class ControlSide(threading.Thread):
 
 def on_host(lab: Lab, host: str, secrets: Iterable[str]) -> list[str]:
     """Files (root's own, too), journal, containers and rules that hold a secret."""
-    words = [*hosts.ssh(lab.state, lab.state.host(host)), f"sudo -n sh -c {json.dumps(SEARCH)}"]
+    words = [*hosts.ssh(lab.state, lab.state.host(host)), f"sudo -n sh -c {quote(SEARCH)}"]
     done = lab.control(*words, stdin="".join(f"{s}\n" for s in secrets), timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1]
