@@ -31,6 +31,9 @@ BY_STDIN = {
 }
 
 
+READ_BY_RANKS = {"facts", "facts_fabric"}  # of the facts, what a rank reads at its start
+
+
 @functools.cache
 def files() -> dict[str, File]:
     """The host programs and the unit, by path."""
@@ -38,7 +41,7 @@ def files() -> dict[str, File]:
     programs_by_path = {
         str(layout.PROGRAMS / f"{name}.py"): File(programs.source(name))
         for name in names
-        if name not in BY_STDIN and not name.startswith("facts")
+        if name not in BY_STDIN and (not name.startswith("facts") or name in READ_BY_RANKS)
     }
     unit = (programs.FILES / layout.UNIT).read_text()
     return {**programs_by_path, str(layout.UNIT_FILE): File(unit)}

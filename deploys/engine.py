@@ -27,8 +27,9 @@ from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
 from deploys import ending, first_contact, heartbeat, invocation, locks, provenance, report
-from fleet import fabric, images, options
+from fleet import fabric, images, options, replicas
 from fleet import settings as fleet_settings
+from fleet.serve import ServeSettings
 from fleet.settings import Settings, SettingsError
 from fleet.waves import RolloutSettings
 
@@ -143,6 +144,8 @@ def _exclude_then_check(
         found = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise CliError(f"{found} in the settings; no host was contacted")
     names = {host.name for host in asked}
+    if not ending.reads_only() and (torn := replicas.torn(SETTINGS, names)):
+        raise CliError(torn[0])
     report.RUN.ask_for(host.name for host in inventory if host.name in names)
     return hosts
 
@@ -158,16 +161,18 @@ def check_settings(inventory: Inventory) -> list[str]:
     SETTINGS.clear()
     problems: list[str] = []
     file, found = invocation.inventory_file(), locks.Locks()
+    ranks = replicas.ranks({host.name: host.data.dict() for host in inventory})
     for host in inventory:
         where, data = provenance.where(host, file), _before_it_is_built(host.data.dict())
         problems += _misplaced(data, where)
         try:
             SETTINGS[host.name] = fleet_settings.load(
-                host.name, data, where, catalogue=found.catalogue(data)
+                host.name, data, where, ranks=ranks[host.name], catalogue=found.catalogue(data)
             )
         except SettingsError as error:
             problems += error.problems
-    return problems + _rollout_problems() + fabric.mistakes(SETTINGS)
+    unlike = replicas.mistakes(SETTINGS, ServeSettings.model_fields.keys() - {"cluster_address"})
+    return problems + _rollout_problems() + fabric.mistakes(SETTINGS) + unlike
 
 
 def _before_it_is_built(data: dict[str, object]) -> dict[str, object]:

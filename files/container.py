@@ -74,10 +74,13 @@ def parse(data: dict[str, dict[str, object]]) -> Container:
     )
 
 
-def up(release: Release) -> Container:
-    """Create and start the release's container; raises HostError with compose's last line."""
+def up(release: Release, *more: Path) -> Container:
+    """Create and start the release's container; raises HostError with compose's last line.
+
+    ``more``: Compose files over the release's own."""
+    overrides = [word for path in more for word in ("-f", str(path))]
     command.run(
-        [*compose(release), "up", "--detach", "--no-build", "--pull", "never", "--force-recreate"],
+        [*compose(release), *overrides, "up", "--detach", "--no-build", "--pull", "never", "--force-recreate"],
         timeout=180,
     )
     started = inspect(release.container)

@@ -27,6 +27,7 @@ STARTS = STATE / "starts.json"
 FAILURE = STATE / "failure.json"
 ACTIVATION_LIVE = Path("/run/vllm-fleet/activation.json")
 SERVING = Path("/run/vllm-fleet/serving.json")
+RANK = Path("/run/vllm-fleet/rank.json")  # what Compose is told of this host of a replica
 RELEASE_LABEL = "vllm-fleet.release"
 HAPROXY = Path("/etc/vllm-fleet/haproxy")  # a folder for every instance
 HAPROXY_UNIT = "vllm-fleet-haproxy@.service"

@@ -34,6 +34,7 @@ class Release:
     memory_needed_kib: int
     container: str = layout.CONTAINER
     project: str = layout.PROJECT
+    replica: dict[str, Any] | None = None  # of which this host is one rank; None: serves alone
 
     @property
     def folder(self) -> Path:
@@ -67,7 +68,7 @@ def parse(data: object, path: Path) -> Release:
     """``data`` as a Release; raises Refused naming a missing key or a wrong type."""
     if not isinstance(data, dict):
         raise Refused(f"{path}: found {type(data).__name__}, allowed is an object")
-    kinds = {"str": str, "int": int}
+    kinds: dict[str, Any] = {"str": str, "int": int, "dict[str, Any] | None": dict | None}
     known: dict[str, Any] = {}
     for field in fields(Release):
         value = data.get(field.name, field.default)

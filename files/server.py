@@ -8,9 +8,11 @@ import threading
 import time
 
 import bootguard
+import cluster
 import completion
 import container
 import metrics
+import nccl
 import progress
 import watchdog
 from container import Container
@@ -18,6 +20,7 @@ from errors import HostError
 from notify import notify, status
 from release import Release
 from serverlog import ServerLog
+from team import Team
 
 POLL_S = 0.5
 EXTEND_S = 60.0
@@ -35,15 +38,25 @@ class ServerFailed(HostError):
     """The server died, is wedged, or never answered."""
 
 
+class PeerFailed(ServerFailed):
+    """Another host of the replica failed: says nothing about this host or the release."""
+
+
+class PeerLeft(PeerFailed):
+    """Another host of the replica was told to stop."""
+
+
 class Server:
     """A started container and its log."""
 
-    def __init__(self, release: Release, stop: threading.Event) -> None:
+    def __init__(self, release: Release, stop: threading.Event, team: Team | None = None) -> None:
         self.release = release
+        self.team = team
         self.stop = stop
         self.ready_at: float | None = None
         status("starting the container", extend_s=UP_S)
-        self.item = container.up(release)
+        own = [cluster.write_override(team.replica, team.rank)] if team else []
+        self.item = container.up(release, *own)
         self.begun = time.monotonic()
         self.log = ServerLog(self.item)
 
@@ -68,17 +81,50 @@ class Server:
                 if self.stop.wait(1.0):  # at shutdown both are told to stop, in any order
                     raise Stopped
                 raise self.failure(death(self.log.final))
+            if self.team:
+                self._look_at(self.team)
             left = deadline - time.monotonic()
             if left <= 0:
                 return
             self.stop.wait(min(left, POLL_S))
+
+    def _look_at(self, team: Team) -> None:
+        """Raise when another rank is gone, or leaves; the workers leave after the head."""
+        if fault := team.fault():
+            if self.stop.wait(1.0):
+                raise Stopped
+            raise PeerFailed(fault, self.log.lines())
+        if team.is_head and (host := team.leaver()):
+            raise PeerLeft(f"{host} was told to stop")
 
     def failure(self, reason: str) -> ServerFailed:
         """``reason`` with the last lines of the log."""
         return ServerFailed(reason, self.log.lines())
 
     def wait_ready(self) -> completion.Result:
-        """Return the first completion; raises ServerFailed when there will be none."""
+        """Return the first completion, a worker the one that its head told of; raises ServerFailed
+        when there will be none."""
+        result = self._head_ready(self.team) if self.is_worker else self._own_ready()
+        self.prove_rdma()
+        return result
+
+    def _head_ready(self, team: Team) -> completion.Result:
+        while team.head.answer["state"] != "ready":
+            status(f"{self.log.stage}; the head is {team.head.answer['state']}", extend_s=EXTEND_S)
+            self.pause()
+        self.ready_at = time.monotonic()
+        return completion.Result(**team.head.answer["gate"])
+
+    def prove_rdma(self) -> None:
+        """Raise where a fabric is declared and NCCL does not say that it uses it."""
+        if self.team is None or not self.team.rank.fabric:
+            return
+        problem = nccl.problem(self.log.networks)
+        print(f"serve: fabric: {problem or 'NCCL talks over NET/IB'}", flush=True)
+        if problem and self.team.replica.proof:
+            raise self.failure(f"fabric: {problem}; or set fabric_proof = False")
+
+    def _own_ready(self) -> completion.Result:
         patience = _Patience(self)
         probe = watchdog.Probe(self.target(patience.probe_timeout_s()))
         while True:
@@ -95,7 +141,12 @@ class Server:
             self.pause()
 
     def watch(self) -> None:
-        """Keep systemd informed while the server makes progress; raises when it does not."""
+        """Keep systemd informed while the server makes progress; raises when it does not.
+
+        Of a worker only its head knows whether it makes progress.
+        """
+        if self.is_worker:
+            self._stand_by(self.team)
         steady_at = time.monotonic() + STEADY_S
         judge = watchdog.Judge(self.release.stall_timeout_s, time.monotonic())
         probe: watchdog.Probe | None = None
@@ -116,6 +167,15 @@ class Server:
                 bootguard.reset()
             self.pause(tick)
 
+    def _stand_by(self, team: Team) -> None:
+        steady_at = time.monotonic() + STEADY_S
+        while True:
+            told = f"{self.release.digest} ({self.release.mode})"
+            notify(WATCHDOG=1, STATUS=f"rank {team.rank.number} of {told}")
+            if time.monotonic() > steady_at:
+                bootguard.reset()
+            self.pause(1.0)
+
     def _probe(self, judge: watchdog.Judge, probe: watchdog.Probe | None) -> watchdog.Probe | None:
         result = probe.result() if probe else None
         if result is not None:
@@ -126,9 +186,12 @@ class Server:
         judge.probing()
         return watchdog.Probe(self.target(judge.probe_timeout_s, max_tokens=1))
 
-    def drain(self) -> None:
-        """Wait until no request runs or waits, at most ``drain_timeout_s``."""
-        self.stop.clear()  # a second request to stop ends the waiting
+    def drain(self, *, asked: bool) -> None:
+        """Wait until no request runs or waits, at most ``drain_timeout_s``.
+
+        A second request to stop ends the waiting; ``asked``: there was a first one.
+        """
+        self.stop.clear()
         deadline = time.monotonic() + self.release.drain_timeout_s
         while time.monotonic() < deadline and not self.log.ended.is_set():
             found = metrics.fetch(self.release.address, self.release.port, timeout=2.0)
@@ -136,14 +199,29 @@ class Server:
                 return
             status(f"draining: {found.running} running, {found.waiting} waiting", extend_s=EXTEND_S)
             if self.stop.wait(POLL_S):
-                return
+                if asked:
+                    return
+                asked = True
+                self.stop.clear()
 
-    def quit(self) -> None:
+    def _outlive_the_head(self, team: Team) -> None:
+        """Requests in flight need every rank: a worker stops after its head has drained."""
+        end = time.monotonic() + self.release.drain_timeout_s + 2 * STOP_MARGIN_S
+        while team.head_lives() and time.monotonic() < end and not self.log.ended.is_set():
+            status("stopping after the head", extend_s=EXTEND_S)
+            time.sleep(POLL_S)
+
+    def quit(self, *, asked: bool = True) -> None:
         """Stop as asked: what serves is drained first."""
-        if self.ready_at is None:
+        if self.team:
+            self.team.state = "leaving"
+        if self.is_worker:
+            self._outlive_the_head(self.team)
+            self.end(START_GRACE_S)
+        elif self.ready_at is None:
             self.end(START_GRACE_S)
         else:
-            self.drain()
+            self.drain(asked=asked)
             self.end(self.release.drain_timeout_s + STOP_MARGIN_S)
 
     def end(self, grace_s: int) -> None:

@@ -10,6 +10,7 @@ import time
 
 import container
 import layout
+import nccl
 import progress
 from container import Container
 from errors import HostError
@@ -25,6 +26,7 @@ class ServerLog:
         self.stage = "starting the container"
         self.last_line_at = time.monotonic()
         self.ended = threading.Event()
+        self.networks: set[str] = set()  # over what NCCL says it talks
         self.final: Container | None = None  # how the container ended; None: Docker lost it
         self._item = item
         self._secrets = secrets()
@@ -68,6 +70,8 @@ class ServerLog:
         self._lines.append(text)
         self.last_line_at = time.monotonic()
         self.stage = progress.stage(text) or self.stage
+        if network := nccl.network(text):
+            self.networks.add(network)
 
     def _look(self) -> Container | None:
         """The container now. Under live-restore the server outlives its daemon: wait for that."""

@@ -182,22 +182,3 @@ def gid_index(wanted: Cabled, pair: tuple[Function, Function]) -> int:
     if found[0] is None or found[0] != found[1]:
         raise FabricError(f"RoCE v2 GID index of the addresses: {told}")
     return found[0]
-
-
-def environment(wanted: Cabled, facts: Fabric) -> dict[str, str]:
-    """What NCCL, Gloo and vLLM need to be told on this host; FabricError where facts are missing.
-
-    Values are this host's own: names and GID index may differ between hosts of a replica.
-    """
-    pair = cage(wanted, facts)
-    index = gid_index(wanted, pair)
-    netdevs, devices = [f.netdev for f in pair], [f.rdma or "" for f in pair]
-    return {
-        "GLOO_SOCKET_IFNAME": netdevs[0],
-        "NCCL_IB_GID_INDEX": str(index),
-        "NCCL_IB_HCA": "=" + ",".join(devices),  # "=": else each name is a prefix
-        "NCCL_SOCKET_IFNAME": "=" + ",".join(netdevs),
-        "TP_SOCKET_IFNAME": netdevs[0],
-        "UCX_NET_DEVICES": ",".join(f"{device}:1" for device in devices),
-        "VLLM_HOST_IP": wanted.plain[0],
-    }

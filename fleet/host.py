@@ -213,11 +213,6 @@ class NetworkSettings(Strict):
         validate_default=True,
         description="Networks that may reach the API port; the host itself always may",
     )
-    replica: str | None = Field(
-        default=None,
-        pattern=r"^[a-z0-9][a-z0-9-]*$",
-        description="Name of the cabled replica the host belongs to: such hosts must be alike",
-    )
 
     @field_validator("allowed_sources")
     @classmethod

@@ -70,6 +70,7 @@ def serve_config(settings: Serving) -> dict[str, Any]:
         **chosen,
         **_memory(settings),
         **_parallel(settings),
+        **_cluster(settings),
         **_speculation(settings),
         "model": f"{HUB}/{settings.model.snapshot}",
         "served-model-name": [served_name(settings)],
@@ -116,6 +117,47 @@ def _parallel(settings: Serving) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size > 1}
 
 
+def _cluster(settings: Serving) -> dict[str, Any]:
+    """The same for all ranks; a rank adds its own number when it starts (files/cluster.py)."""
+    if not settings.ranks:
+        return {}
+    backend = {"distributed-executor-backend": settings.cluster_backend}
+    if settings.cluster_backend == "ray":
+        return backend
+    meeting = {"master-addr": settings.ranks[0].address, "master-port": settings.cluster_port}
+    return {**backend, "nnodes": len(settings.ranks), **meeting}
+
+
+def has_fabric(settings: Serving) -> bool:
+    """Whether the ranks talk over RDMA."""
+    return any(rank.fabric for rank in settings.ranks)
+
+
+def _cluster_environment(settings: Serving) -> dict[str, str]:
+    if not settings.ranks:
+        return {}
+    ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+    # INIT and NET: over what it talks; files/nccl.py reads it.
+    nccl = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_IB_DISABLE": "0"}
+    return {
+        **(ray if settings.cluster_backend == "ray" else {}),
+        **({**nccl, "NCCL_IGNORE_CPU_AFFINITY": "1"} if has_fabric(settings) else {}),
+    }
+
+
+def _replica(settings: Serving) -> dict[str, Any]:
+    if not settings.ranks:
+        return {}
+    told = {
+        "name": settings.replica,
+        "backend": settings.cluster_backend,
+        "port": settings.cluster_port,
+        "proof": settings.fabric_proof,
+        "ranks": [rank.model_dump(mode="json") for rank in settings.ranks],
+    }
+    return {"replica": told}
+
+
 def _speculation(settings: Serving) -> dict[str, Any]:
     speculation = settings.speculation
     return {"speculative-config": speculation.config(HUB)} if speculation else {}
@@ -136,6 +178,7 @@ def serve_environment(settings: Serving) -> dict[str, str]:
         "VLLM_ENGINE_READY_TIMEOUT_S": str(settings.mode.ready_timeout_s),
         "VLLM_NO_USAGE_STATS": "1",
     }
+    ours |= _cluster_environment(settings)
     return dict(sorted((ours | environment(settings, settings.mode)).items()))
 
 
@@ -156,6 +199,7 @@ def _facts(settings: Serving, digest: str) -> dict[str, Any]:
         "revision": settings.model.revision,
         "served_name": served_name(settings),
         "stall_timeout_s": settings.mode.stall_timeout_s,
+        **_replica(settings),
     }
 
 
@@ -172,6 +216,7 @@ def _files(settings: Serving, digest: str) -> dict[str, str]:
         "container": CONTAINER,
         "project": PROJECT,
         "user": USER,
+        "fabric": has_fabric(settings),
     }
     return {
         "compose.yaml": _templates.get_template("compose.yaml.j2").render(values),

@@ -108,12 +108,12 @@ def _parallel(case: Case) -> Iterator[Finding]:
         "data_parallel": settings.data_parallel,
     }
     wanted = settings.tensor_parallel * settings.pipeline_parallel * settings.data_parallel
-    if wanted > case.gpus:
+    if wanted != case.gpus:
         key = max(sizes, key=lambda name: sizes[name])
         yield (
             key,
             f"found {sizes[key]}, in all {wanted} GPUs; the replica has {case.gpus} "
-            "(one for each GB10 host): allowed are sizes whose product fits",
+            "(one for each GB10 host): allowed are sizes whose product is just that",
         )
 
 

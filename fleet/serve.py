@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from fleet.arguments import ArgumentOverrides, EnvironmentOverrides
 from fleet.models import Repo
 from fleet.modes import Fraction
+from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
 
 
@@ -91,7 +92,7 @@ class HubSettings(Strict):
     )
 
 
-class ServeSettings(HubSettings):
+class ServeSettings(HubSettings, ReplicaSettings):
     """What a host serves, and where."""
 
     vllm_mode: str = Field(description="the name of a file in modes/")

@@ -13,6 +13,7 @@ from fleet.catalogue import OURS, Catalogue
 from fleet.models import ModelLock
 from fleet.modes import Mode
 from fleet.problems import SettingsError, explain
+from fleet.replicas import Rank
 from fleet.serve import ServeSettings
 from fleet.speculators import Speculation
 
@@ -27,6 +28,7 @@ class Serving(ServeSettings):
     mode: Mode
     model: ModelLock
     speculation: Speculation | None = None
+    ranks: tuple[Rank, ...] = ()
 
     @property
     def locks(self) -> tuple[ModelLock, ...]:

@@ -18,6 +18,7 @@ from fleet.images import ImageSettings
 from fleet.nfs import CacheSettings
 from fleet.options import RunOptions
 from fleet.problems import SettingsError
+from fleet.replicas import Rank
 from fleet.serve import ServeSettings
 from fleet.serving import Serving, Where, collect, join, parse
 from fleet.waves import RolloutSettings
@@ -67,21 +68,21 @@ def load(
     data: Mapping[str, object],
     where: Where,
     *,
-    gpus: int = 1,
+    ranks: tuple[Rank, ...] = (),
     catalogue: Catalogue = OURS,
 ) -> Settings:
     """Host data as Settings, or SettingsError with a line for every mistake of the host at once.
 
     ``where(key)`` names the file (or --data) a key came from; for a key that is missing, the file
-    it belongs in. ``gpus`` are the GPUs of the host's replica.
+    it belongs in. ``ranks`` are the hosts of its replica, () where it serves alone.
     """
     problems: list[str] = []
     own = own_keys(data)
     flat = collect(problems, lambda: parse(Data, own, where))
-    parts = collect(problems, lambda: join(own, flat, where, gpus, catalogue))
+    parts = collect(problems, lambda: join(own, flat, where, len(ranks) or 1, catalogue))
     if flat is None or parts is None:
         raise SettingsError(*problems)
-    settings = Settings(host=host, **dict(flat), **parts)
+    settings = Settings(host=host, ranks=ranks, **dict(flat), **parts)
     result = footprint.memory(settings)
     if result and result.verdict == "refused":
         remedy = f"; what fits: {', '.join(result.remedies)}" if result.remedies else ""

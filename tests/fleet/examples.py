@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from fleet import models, modes, settings
+from fleet.replicas import Rank
 from fleet.serving import Catalogue
 
 COMMIT, SHA, FINGERPRINT = "a" * 40, "b" * 64, "C" * 40
@@ -110,9 +111,15 @@ def where(key: str) -> str:
     return "group_data/all.py"
 
 
+def ranks(hosts: int, fabric: tuple[str, ...] = ()) -> tuple[Rank, ...]:
+    """A replica of so many hosts; none where it is one."""
+    names = range(1, hosts + 1) if hosts > 1 else ()
+    return tuple(Rank(host=f"spark-0{n}", address=f"192.0.2.{n}", fabric=fabric) for n in names)
+
+
 def load(files: Catalogue, gpus: int = 1, **data: object) -> settings.Settings:
     """Settings of a host that has ``data`` over DATA."""
-    return settings.load("spark-01", {**DATA, **data}, where, gpus=gpus, catalogue=files)
+    return settings.load("spark-01", {**DATA, **data}, where, ranks=ranks(gpus), catalogue=files)
 
 
 def problems(files: Catalogue, gpus: int = 1, **data: object) -> list[str]:

@@ -124,18 +124,6 @@ def test_netplan_says_just_this(files: Catalogue) -> None:
     assert len(network["ethernets"]) == 2
 
 
-def test_the_environment_is_this_hosts_own(files: Catalogue) -> None:
-    assert fabric.environment(wanted(files), facts()) == {
-        "GLOO_SOCKET_IFNAME": "enp1s0f0np0",
-        "NCCL_IB_GID_INDEX": "3",
-        "NCCL_IB_HCA": "=rocep1s0f0,roceP2p1s0f0",
-        "NCCL_SOCKET_IFNAME": "=enp1s0f0np0,enP2p1s0f0np0",
-        "TP_SOCKET_IFNAME": "enp1s0f0np0",
-        "UCX_NET_DEVICES": "rocep1s0f0:1,roceP2p1s0f0:1",
-        "VLLM_HOST_IP": "192.168.100.1",
-    }
-
-
 @pytest.mark.parametrize(
     ("second", "told"),
     [
@@ -146,11 +134,12 @@ def test_the_environment_is_this_hosts_own(files: Catalogue) -> None:
         ({"gids": [{"index": 3, "gid": "fe80::1", "type": V2}]}, "none"),
     ],
 )
-def test_without_one_gid_index_there_is_no_environment(
+def test_functions_without_one_gid_index_are_refused(
     files: Catalogue, second: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(FabricError, match=told):
-        fabric.environment(wanted(files), facts(second=second))
+        own = wanted(files)
+        fabric.gid_index(own, fabric.cage(own, facts(second=second)))
 
 
 def test_what_is_in_order_is_ready_and_who_has_no_fabric_is_not_asked(files: Catalogue) -> None:

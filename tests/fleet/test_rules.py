@@ -72,7 +72,7 @@ BAD: list[tuple[str, dict[str, object], str]] = [
         "more GPUs than the replica has",
         {"tensor_parallel": 2},
         f"{DATA}tensor_parallel: found 2, in all 2 GPUs; the replica has 1 (one for each GB10 "
-        "host): allowed are sizes whose product fits",
+        "host): allowed are sizes whose product is just that",
     ),
     (
         "expert parallel on a dense model",
