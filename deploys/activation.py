@@ -11,6 +11,7 @@ import re
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ TELL_S = 10  # a progress line at least this often
 ANSWER_S = 15  # over which an answer is late
 BEGIN_TRIES = 3
 RUN_ID = uuid.uuid4().hex[:8]
+GOING_BACK = ("reverting", "restarting", "regating")
 _BROKEN = (TimeoutError, OSError, EOFError, SSHException, ConnectError)
 
 
@@ -41,11 +43,19 @@ class Wish:
     rollback: bool = False
 
 
-def activate(host: Host, settings: Settings, wish: Wish, *, label: str) -> dict[str, Any]:
+def activate(
+    host: Host,
+    settings: Settings,
+    wish: Wish,
+    *,
+    label: str,
+    going_back: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Make ``host`` serve what is wished; its final report.
 
-    ``label`` begins each progress line. Raises ``remote.Refused`` when the host refused to begin
-    (nothing was touched) and ``remote.Lost`` when it did not answer for ``lost_after_s``.
+    ``label`` begins each progress line; ``going_back`` is called once it is known that the host
+    reverts. Raises ``remote.Refused`` when the host refused to begin (nothing was touched) and
+    ``remote.Lost`` when it did not answer for ``lost_after_s``.
     """
     report = _begin(host, settings, wish)
     begun, progress = report.get("id"), _Progress(host, label)
@@ -58,6 +68,8 @@ def activate(host: Host, settings: Settings, wish: Wish, *, label: str) -> dict[
                 "run the same command again"
             )
         progress.tell(report)
+        if report.get("phase") in GOING_BACK:
+            going_back()
         report = _news(host, settings, report)
         if report.get("id") != begun:
             raise remote.Refused(

@@ -14,7 +14,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import invocation, remote
+from deploys import engine, invocation, remote
 from deploys.activation import Wish, activate
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
@@ -91,6 +91,7 @@ def rollout(settings: Settings, name: str) -> Rollout:
             wave_size=settings.wave_size,
             on_failure=settings.on_failure,
             lost=lambda: {h.name for h in state.failed_hosts},
+            units={n: [r.host for r in s.ranks] for n, s in engine.SETTINGS.items() if s.ranks},
         )
     return _rollouts[name]
 
@@ -162,9 +163,18 @@ def _take_turn(state: State, host: Host, settings: Settings, wish: Wish) -> bool
     _switch(host, settings, wish, result, label=label)
     roll.report(host.name, result.outcome)
     # A host that served nothing before is not made to serve nothing again.
-    if roll.must_revert(host.name) and result.release_before:
-        _go_back(host, settings, wish, result, roll.broken_by)
+    if roll.must_revert(host.name):
+        _leave(host, settings, wish, result, roll)
     return result.outcome in GOOD
+
+
+def _leave(host: Host, settings: Settings, wish: Wish, result: HostResult, roll: Rollout) -> None:
+    if result.release_before:
+        _go_back(host, settings, wish, result, roll.broken_by)
+    elif roll.torn(host.name):
+        result.outcome = "reverted"
+        result.reason = f"{roll.broken_by} of its replica failed; it was the first release"
+        result.release = ""
 
 
 def why(settings: Settings) -> str:
@@ -174,7 +184,13 @@ def why(settings: Settings) -> str:
 
 def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, label: str) -> None:
     try:
-        report = activate(host, settings, wish, label=label)
+        report = activate(
+            host,
+            settings,
+            wish,
+            label=label,
+            going_back=lambda: rollout(settings, "serve").fails(host.name),
+        )
     except remote.Refused as error:
         result.outcome, result.reason = "refused", str(error)
     except remote.Lost as error:

@@ -120,6 +120,7 @@ def _guarded(host: Host, settings: Settings) -> str:
         problem = str(error)
     except NestedOperationError:
         problem = RUN.why(host.name)
+    serve.rollout(settings, "upgrade").meet(host.name)  # a replica starts on equal hosts
     forget()
     if served:
         problem = "; ".join(filter(None, (problem, _start(host, settings))))

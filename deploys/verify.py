@@ -29,6 +29,8 @@ def _ask(settings: Settings) -> dict[str, Any]:
         "port": settings.port,
         "served_name": render.served_name(settings),
     }
+    if _is_worker(settings):
+        declared["recorded"] = True
     asked = declared if _wanted(settings) == render.release(settings).digest else {}
     command = programs.command("completion", asked)
     try:
@@ -36,6 +38,11 @@ def _ask(settings: Settings) -> dict[str, Any]:
         return remote.parse(lines)
     except (remote.Refused, remote.Lost) as error:
         return {"ok": False, "detail": str(error)}
+
+
+def _is_worker(settings: Settings) -> bool:
+    """Whether another host of its replica has the API."""
+    return bool(settings.ranks) and settings.ranks[0].host != settings.host
 
 
 def _wanted(settings: Settings) -> str:

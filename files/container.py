@@ -79,10 +79,8 @@ def up(release: Release, *more: Path) -> Container:
 
     ``more``: Compose files over the release's own."""
     overrides = [word for path in more for word in ("-f", str(path))]
-    command.run(
-        [*compose(release), *overrides, "up", "--detach", "--no-build", "--pull", "never", "--force-recreate"],
-        timeout=180,
-    )
+    words = ["up", "--detach", "--no-build", "--pull", "never", "--force-recreate"]
+    command.run([*compose(release), *overrides, *words], timeout=180)
     started = inspect(release.container)
     if started is None or started.release != release.digest:
         raise HostError(

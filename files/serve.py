@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import bootguard
+import cluster
 import completion
 import container
 import durable
@@ -26,7 +27,9 @@ import watchdog
 from errors import HostError, Refused, exit_code
 from notify import notify, status
 from release import Release
-from server import EXTEND_S, Server, ServerFailed, Stopped
+from server import EXTEND_S, PeerFailed, PeerLeft, Server, ServerFailed, Stopped
+from team import Apart, Team
+from worker import Worker
 
 MEMORY_BOUND_S = 180.0
 DOCKER_BOUND_S = 120.0
@@ -41,10 +44,11 @@ def serve() -> int:
     bootguard.begin(release.digest)
     try:
         prepare(release, stop)
+        team = gathered(release, stop)
         if not stop.is_set():
-            run(release, stop)
+            run(release, stop, team)
     except HostError as error:
-        if isinstance(error, container.DockerDown):
+        if isinstance(error, container.DockerDown | Apart | PeerFailed):
             bootguard.withdraw(release.digest)  # says nothing about the release
         else:
             bootguard.note(release.digest, str(error))
@@ -84,6 +88,27 @@ def own(folder: Path, user: int) -> None:
                 os.chown(name, user, user, dir_fd=at, follow_symlinks=False)
 
 
+def gathered(release: Release, stop: threading.Event) -> Team | None:
+    """The other hosts of the replica, all there; None where this host serves alone.
+
+    Waiting for them is no attempt to start: the boot guard does not count it.
+    """
+    replica = cluster.of(release)
+    if replica is None:
+        return None
+    bootguard.withdraw(release.digest)
+    while (rank := cluster.own(replica)) is None and not stop.is_set():
+        wanted = ", ".join(one.address for one in replica.ranks)
+        status(f"waiting for one of {wanted} on this host", extend_s=EXTEND_S)
+        stop.wait(1.0)
+    if rank is None:
+        return None
+    team = Team(release, replica, rank)
+    team.gather(stop, lambda text: status(text, extend_s=EXTEND_S))
+    bootguard.begin(release.digest)
+    return team
+
+
 def await_docker(stop: threading.Event) -> None:
     """Return when Docker answers or ``stop`` is set; raises DockerDown after a while."""
     deadline = time.monotonic() + DOCKER_BOUND_S
@@ -110,15 +135,21 @@ def require_free_port(release: Release) -> None:
             ) from None
 
 
-def run(release: Release, stop: threading.Event) -> None:
+def run(release: Release, stop: threading.Event, team: Team | None) -> None:
     """One life of the server; its container is gone when this returns or raises."""
-    server = Server(release, stop)
+    kind = Server if team is None or team.is_head else Worker
+    server = kind(release, stop, team)
     try:
         ready(server, server.wait_ready())
         server.watch()
     except Stopped:
         server.quit()
-    except ServerFailed:
+    except PeerLeft:
+        server.quit(asked=False)
+        raise
+    except ServerFailed as error:
+        if team is not None:
+            team.fail(str(error))
         server.end(0)
         raise
 
@@ -127,8 +158,13 @@ def ready(server: Server, answer: completion.Result) -> None:
     """Tell systemd and the host that the server serves, and what the watchdog cannot do."""
     release = server.release
     problems = watchdog.self_test(
-        release.address, release.port, server.item.id, under_systemd="NOTIFY_SOCKET" in os.environ
+        release.address,
+        None if isinstance(server, Worker) else release.port,
+        server.item.id,
+        under_systemd="NOTIFY_SOCKET" in os.environ,
     )
+    if server.team is not None:
+        server.team.gate, server.team.state = asdict(answer), "ready"
     for problem in problems:
         print(f"serve: watchdog {problem}", flush=True)
     durable.write_json(

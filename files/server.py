@@ -13,11 +13,11 @@ import completion
 import container
 import metrics
 import nccl
-import progress
 import watchdog
 from container import Container
 from errors import HostError
 from notify import notify, status
+from patience import Patience
 from release import Release
 from serverlog import ServerLog
 from team import Team
@@ -102,18 +102,11 @@ class Server:
         return ServerFailed(reason, self.log.lines())
 
     def wait_ready(self) -> completion.Result:
-        """Return the first completion, a worker the one that its head told of; raises ServerFailed
-        when there will be none."""
-        result = self._head_ready(self.team) if self.is_worker else self._own_ready()
+        """Return the first completion; raises ServerFailed when there will be none."""
+        result = self._first_completion()
+        self.ready_at = time.monotonic()
         self.prove_rdma()
         return result
-
-    def _head_ready(self, team: Team) -> completion.Result:
-        while team.head.answer["state"] != "ready":
-            status(f"{self.log.stage}; the head is {team.head.answer['state']}", extend_s=EXTEND_S)
-            self.pause()
-        self.ready_at = time.monotonic()
-        return completion.Result(**team.head.answer["gate"])
 
     def prove_rdma(self) -> None:
         """Raise where a fabric is declared and NCCL does not say that it uses it."""
@@ -124,13 +117,12 @@ class Server:
         if problem and self.team.replica.proof:
             raise self.failure(f"fabric: {problem}; or set fabric_proof = False")
 
-    def _own_ready(self) -> completion.Result:
-        patience = _Patience(self)
+    def _first_completion(self) -> completion.Result:
+        patience = Patience(self)
         probe = watchdog.Probe(self.target(patience.probe_timeout_s()))
         while True:
             result = probe.result()
             if result is not None and result.ok:
-                self.ready_at = time.monotonic()
                 return result
             if result is not None:
                 patience.failed(result)
@@ -141,12 +133,7 @@ class Server:
             self.pause()
 
     def watch(self) -> None:
-        """Keep systemd informed while the server makes progress; raises when it does not.
-
-        Of a worker only its head knows whether it makes progress.
-        """
-        if self.is_worker:
-            self._stand_by(self.team)
+        """Keep systemd informed while the server makes progress; raises when it does not."""
         steady_at = time.monotonic() + STEADY_S
         judge = watchdog.Judge(self.release.stall_timeout_s, time.monotonic())
         probe: watchdog.Probe | None = None
@@ -166,15 +153,6 @@ class Server:
             if time.monotonic() > steady_at:
                 bootguard.reset()
             self.pause(tick)
-
-    def _stand_by(self, team: Team) -> None:
-        steady_at = time.monotonic() + STEADY_S
-        while True:
-            told = f"{self.release.digest} ({self.release.mode})"
-            notify(WATCHDOG=1, STATUS=f"rank {team.rank.number} of {told}")
-            if time.monotonic() > steady_at:
-                bootguard.reset()
-            self.pause(1.0)
 
     def _probe(self, judge: watchdog.Judge, probe: watchdog.Probe | None) -> watchdog.Probe | None:
         result = probe.result() if probe else None
@@ -204,21 +182,11 @@ class Server:
                 asked = True
                 self.stop.clear()
 
-    def _outlive_the_head(self, team: Team) -> None:
-        """Requests in flight need every rank: a worker stops after its head has drained."""
-        end = time.monotonic() + self.release.drain_timeout_s + 2 * STOP_MARGIN_S
-        while team.head_lives() and time.monotonic() < end and not self.log.ended.is_set():
-            status("stopping after the head", extend_s=EXTEND_S)
-            time.sleep(POLL_S)
-
     def quit(self, *, asked: bool = True) -> None:
         """Stop as asked: what serves is drained first."""
         if self.team:
             self.team.state = "leaving"
-        if self.is_worker:
-            self._outlive_the_head(self.team)
-            self.end(START_GRACE_S)
-        elif self.ready_at is None:
+        if self.ready_at is None:
             self.end(START_GRACE_S)
         else:
             self.drain(asked=asked)
@@ -249,57 +217,6 @@ class Server:
             status("stopping the server without Docker", extend_s=EXTEND_S)
             time.sleep(POLL_S / 2)
         container.signal_process(self.item, signal.SIGKILL)
-
-
-class _Patience:
-    """How long a starting server may take, and which of its answers end the wait."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._http_errors = 0
-        self._cpu = container.cpu_seconds(server.item.pid)
-        self._cpu_at = time.monotonic()
-        self._cores = 0.0
-
-    def elapsed(self) -> float:
-        """Seconds since the container was started."""
-        return time.monotonic() - self._server.begun
-
-    def probe_timeout_s(self) -> float:
-        """The first completion may compile kernels: give it minutes, not all of the time."""
-        return min(max(self._server.release.ready_timeout_s / 4, 5.0), 300.0)
-
-    def failed(self, result: completion.Result) -> None:
-        """Raise if this answer will not become a better one."""
-        if result.fault in ("wrong_name", "unauthorized"):
-            raise self._server.failure(f"answers, but {result.detail}")
-        if result.fault in ("http", "empty"):
-            self._http_errors += 1
-            if self._http_errors >= 5:
-                raise self._server.failure(
-                    f"answers, but {result.detail} ({self._http_errors} times)"
-                )
-
-    def check(self) -> None:
-        """Raise when the time is up."""
-        self._measure()
-        reason = progress.out_of_patience(
-            self.elapsed(),
-            self._server.release.ready_timeout_s,
-            self._server.log.silent_s(),
-            self._cores,
-        )
-        if reason:
-            raise self._server.failure(f"{reason}; last stage: {self._server.log.stage}")
-
-    def _measure(self) -> None:
-        now = time.monotonic()
-        if now - self._cpu_at < 10:
-            return
-        used = container.cpu_seconds(self._server.item.pid)
-        if used is not None and self._cpu is not None:
-            self._cores = (used - self._cpu) / (now - self._cpu_at)
-        self._cpu, self._cpu_at = used, now
 
 
 def death(item: Container | None) -> str:

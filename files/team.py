@@ -45,6 +45,18 @@ def course() -> str:
     return "back" if activation.phase in GOING_BACK else "forward"
 
 
+def patience(ours: str, release: str, said: Answer) -> float | None:
+    """Seconds to wait for a host that ``said`` this ({}: nothing); None: as long as it takes.
+
+    ``ours`` is this host's course; one that switches cannot wait for ever: it has to go back.
+    """
+    if ours != "forward" or said.get("release") == release:
+        return None
+    if not said:
+        return SILENT_S
+    return {"forward": None, "back": BACK_S}.get(str(said["course"]), APART_S)
+
+
 class Peer:
     """Another rank, asked in the background."""
 
@@ -187,20 +199,11 @@ class Team:
         """Raise Apart where waiting leads nowhere. Outside of a switch it may last for ever."""
         now = time.monotonic()
         for peer in self.peers:
-            patience = self._patience(peer)
-            if patience is None:
+            limit = patience(course(), self.release.digest, {} if peer.gone else peer.answer)
+            if limit is None:
                 self._apart.pop(peer.rank.host, None)
-            elif now - self._apart.setdefault(peer.rank.host, now) > patience:
+            elif now - self._apart.setdefault(peer.rank.host, now) > limit:
                 raise Apart(f"replica {self.replica.name}: waited for {'; '.join(missing)}")
-
-    def _patience(self, peer: Peer) -> float | None:
-        if course() != "forward":
-            return None
-        if peer.gone or not peer.answer:
-            return SILENT_S
-        if peer.answer["release"] == self.release.digest:
-            return None
-        return {"forward": None, "back": BACK_S}.get(str(peer.answer["course"]), APART_S)
 
     def fault(self) -> str:
         """Why this rank cannot go on because of another one; "" if it can."""

@@ -101,10 +101,14 @@ class Probe:
         return self._result
 
 
-def self_test(address: str, port: int, container_id: str, *, under_systemd: bool) -> list[str]:
-    """What keeps the watchdog from seeing or acting, one line each; empty: all works."""
+def self_test(
+    address: str, port: int | None, container_id: str, *, under_systemd: bool
+) -> list[str]:
+    """What keeps the watchdog from seeing or acting, one line each; empty: all works.
+
+    Without ``port`` another host of the replica has the API and judges."""
     problems = []
-    if metrics.fetch(address, port) is None:
+    if port is not None and metrics.fetch(address, port) is None:
         problems.append(
             f"http://{address}:{port}/metrics shows no vLLM figures: "
             "only probe completions are judged"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
 from fleet.words import KernelParameters, Line, Packages, Sysctls
 
@@ -248,6 +249,11 @@ class BootstrapSettings(Strict):
 
 
 class HostSettings(
-    DriverSettings, ContainerSettings, BaseSettings, NetworkSettings, BootstrapSettings
+    DriverSettings,
+    ContainerSettings,
+    BaseSettings,
+    NetworkSettings,
+    BootstrapSettings,
+    ReplicaSettings,
 ):
     """Everything about the host half."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import gevent
@@ -21,11 +21,14 @@ class Fleet:
     unchanged: Collection[str] = ()
     vanish: Collection[str] = ()  # hosts that pyinfra gives up while they switch
     on_failure: str = "revert"
+    units: Mapping[str, Collection[str]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
 
     def run(self, canary: Collection[str] = (), wave_size: int | str = 2) -> Rollout:
-        rollout = Rollout(HOSTS, canary, wave_size, self.on_failure, lambda: self.gone)
+        rollout = Rollout(
+            HOSTS, canary, wave_size, self.on_failure, lambda: self.gone, units=self.units
+        )
         jobs = [gevent.spawn(self._host, rollout, name) for name in reversed(HOSTS)]
         gevent.joinall(jobs, timeout=30, raise_error=True)
         assert all(job.ready() for job in jobs), "a host waits for ever"
@@ -86,3 +89,38 @@ def test_a_host_lost_while_it_switches_opens_the_breaker(vanish: str) -> None:
     fleet = Fleet(vanish={vanish})
     assert fleet.run().broken_by == vanish
     assert "h5 untouched" in fleet.log
+
+
+PAIRS = {h: ("h2", "h3") for h in ("h2", "h3")} | {h: ("h4", "h5") for h in ("h4", "h5")}
+
+
+def test_a_replica_changes_as_one_and_counts_as_one() -> None:
+    fleet = Fleet(units=PAIRS)
+    assert fleet.run(wave_size=1).waves == [["h1"], ["h2", "h3"], ["h4", "h5"]]
+    assert Fleet(units=PAIRS).run(canary=["h5"], wave_size=2).waves == [
+        ["h4", "h5"],
+        ["h1", "h2", "h3"],
+    ]
+
+
+def test_a_failed_rank_takes_its_replica_back_whatever_on_failure_says() -> None:
+    fleet = Fleet(bad={"h3"}, units=PAIRS, on_failure="stop")
+    fleet.run(wave_size=1)
+    assert [line for line in fleet.log if "goes back" in line] == ["h2 goes back"]
+
+
+def test_ranks_meet_before_they_go_on() -> None:
+    rollout = Rollout(["h2", "h3"], (), 1, "revert", set, units=PAIRS)
+    order: list[str] = []
+
+    def part(name: str, pause: float) -> None:
+        rollout.declare(name, True)
+        rollout.turn(name)
+        gevent.sleep(pause)
+        order.append(f"{name} moved")
+        rollout.meet(name)
+        order.append(f"{name} starts")
+
+    jobs = [gevent.spawn(part, "h2", 0.0), gevent.spawn(part, "h3", 0.05)]
+    gevent.joinall(jobs, timeout=10, raise_error=True)
+    assert sorted(order[:2]) == ["h2 moved", "h3 moved"] and len(order) == 4

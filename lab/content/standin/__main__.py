@@ -21,6 +21,7 @@ from .engine import Engine
 from .exchange import log as uvicorn_log
 from .faults import FaultError, Faults, Knobs
 from .http_api import VERSION, Server
+from .ranks import Ranks
 
 POLL_S = 0.05
 TEARDOWN_S = 0.3
@@ -117,8 +118,9 @@ def announce(found: dict[str, Any], server: Server) -> None:
 class Life:
     """From ready to the end: signals, crashes on request, drain."""
 
-    def __init__(self, server: Server, knobs: Knobs, shutdown_timeout: float) -> None:
+    def __init__(self, server: Server, knobs: Knobs, ranks: Ranks, shutdown_timeout: float) -> None:
         self._server = server
+        self._ranks = ranks
         self._engine = server.engine
         self._knobs = knobs
         self._timeout = shutdown_timeout
@@ -132,6 +134,8 @@ class Life:
 
     def run(self) -> int:
         """Serve until told to stop or to fail; the exit status."""
+        if self._ranks.headless:
+            return self._ranks.follow(lambda: self._asked, self._broken)
         thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True)
         thread.start()
         while not self._asked:
@@ -147,6 +151,9 @@ class Life:
             log("EngineCore died unexpectedly.", "ERROR")
             time.sleep(DEAD_S)
             return 1
+        if self._ranks.lost() and not self._engine.stuck:
+            self._engine.stuck = True
+            log("No available shared memory broadcast block found in 60 seconds.", who="EngineCore")
         age = time.monotonic() - self._ready
         if faults.crash_after_s and age > faults.crash_after_s:
             log("Worker proc VllmWorker-0 died unexpectedly, shutting down executor.", "ERROR")
@@ -173,7 +180,7 @@ class Life:
         return 0
 
 
-def start(found: dict[str, Any]) -> tuple[Server, Knobs, bytearray]:
+def start(found: dict[str, Any], ranks: Ranks) -> tuple[Server, Knobs, bytearray]:
     """Everything up to listening, or the end of the process."""
     knobs = Knobs(found)
     warn_unknown_environment(bool(found.get("fail-on-environ-validation")))
@@ -187,7 +194,7 @@ def start(found: dict[str, Any]) -> tuple[Server, Knobs, bytearray]:
         sys.exit(str(error))
     log(f"Resolved architecture: {(config.get('architectures') or ['?'])[0]}")
     log(f"Using max model len {length}")
-    server = Server(found, Engine(found, knobs), length)
+    server = Server(found, Engine(found, knobs), length, bind=not ranks.headless)
     # vLLM swallows SIGTERM while its engine core starts.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     held = bytearray()
@@ -196,6 +203,7 @@ def start(found: dict[str, Any]) -> tuple[Server, Knobs, bytearray]:
         held = load(found, knobs)
     except checkpoint.LoadError as error:
         fail(str(error))
+    ranks.meet(lambda seconds: pause(seconds, knobs()))
     stay_unready(knobs)
     return server, knobs, held
 
@@ -210,12 +218,14 @@ def main() -> int:
         found["model"] = "Qwen/Qwen3-0.6B"
     if not re.fullmatch(r"\S+", str(found["model"])):
         sys.exit(f"OSError: {found['model']!r} is not a model")
-    server, knobs, held = start(found)
-    life = Life(server, knobs, float(found["shutdown-timeout"]))
+    ranks = Ranks(found)
+    server, knobs, held = start(found, ranks)
+    life = Life(server, knobs, ranks, float(found["shutdown-timeout"]))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, life.on_signal)
-    server.listen(found.get("ssl-certfile"), found.get("ssl-keyfile"))
-    announce(found, server)
+    if not ranks.headless:
+        server.listen(found.get("ssl-certfile"), found.get("ssl-keyfile"))
+        announce(found, server)
     status = life.run()
     del held
     return status

@@ -58,6 +58,7 @@ class Engine:
         draft = arguments.get("speculative-config") or {}
         self._draft_tokens = int(draft.get("num_speculative_tokens", 0))
         self.dead = False
+        self.stuck = False  # a rank of the replica is lost: no step will end
         self.stopping: str = ""  # "", "drain" or "abort"
         self.answered = 0
         self.in_flight = 0
@@ -74,7 +75,7 @@ class Engine:
         """Whether the engine stands still now."""
         faults = self.faults()
         after = faults.wedge_after_requests
-        return faults.wedge or 0 < after <= self.answered
+        return self.stuck or faults.wedge or 0 < after <= self.answered
 
     def answer(self, job: Job) -> Iterator[str]:
         """The tokens of one answer; sets the job's finish_reason."""

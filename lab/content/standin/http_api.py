@@ -41,11 +41,19 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 2048
 
-    def __init__(self, arguments: Mapping[str, Any], engine: Engine, max_model_len: int) -> None:
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        engine: Engine,
+        max_model_len: int,
+        *,
+        bind: bool = True,
+    ) -> None:
         host = arguments.get("host") or "0.0.0.0"
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, arguments["port"]), Handler, bind_and_activate=False)
-        self.server_bind()
+        if bind:
+            self.server_bind()
         self.engine = engine
         self.model = str(arguments["model"])
         self.names: list[str] = arguments.get("served-model-name") or [self.model]
