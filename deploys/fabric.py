@@ -13,8 +13,11 @@ from deploys.report import RUN
 from fleet import host_files, preflight_fabric
 from fleet.fabric import Cabled, FabricError, cage, peers
 from fleet.fabric_facts import Function
+from fleet.replicas import others
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
+
+ETHERNET_MTU = 1500  # where a replica talks over an ordinary network
 
 
 def watch(settings: Settings) -> Watch:
@@ -22,7 +25,9 @@ def watch(settings: Settings) -> Watch:
 
 
 def request(settings: Settings) -> dict[str, object] | None:
-    """What the snapshot is asked; None where no fabric is set, and so nothing is read."""
+    """What the snapshot is asked; None where nothing joins the host to others."""
+    if settings.fabric is None and settings.ranks:
+        return {"peers": [r.address for r in others(settings)], "mtu": ETHERNET_MTU}
     if settings.fabric is None:
         return None
     return {"peers": list(peers(settings.host, engine.SETTINGS)), "mtu": settings.fabric.mtu}

@@ -7,6 +7,7 @@ import re
 from fleet.fabric import Cabled, FabricError, cage, gid_index
 from fleet.fabric_facts import Fabric, Function
 from fleet.preflight_finding import Finding, Level, check
+from fleet.replicas import others
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
@@ -20,7 +21,7 @@ def fabric(settings: Settings, snapshot: Snapshot) -> list[Finding]:
     """Nothing for a host that is not said to be cabled."""
     wanted, facts = settings.fabric, snapshot.fabric
     if wanted is None:
-        return []
+        return _ranks(settings, facts)
     level: Level = "blocked" if settings.replica else "warn"
     if "fabric" in snapshot.errors:
         return [_card(None, snapshot.errors["fabric"], level)]
@@ -108,6 +109,24 @@ def _peers(wanted: Cabled, facts: Fabric) -> list[Finding]:
         remedy=f"run deploy.py for all hosts of the replica; then ping -M do -s {wanted.mtu - 28} "
         "ADDRESS: the MTU of the switch, ufw at the other end. Unknown: install iputils-ping",
         level="warn",
+    )
+    return [found]
+
+
+def _ranks(settings: Settings, facts: Fabric) -> list[Finding]:
+    """A replica without a fabric talks over an ordinary network."""
+    reached = {rank.host: facts.reached.get(rank.address) for rank in others(settings)}
+    if not reached:
+        return []
+    lost = sorted(host for host, answered in reached.items() if answered is False)
+    found = check(
+        "replica peers",
+        False if lost else None if None in reached.values() else True,
+        f"no answer from {', '.join(lost)}" if lost else "all answer",
+        wanted="answers from the other hosts of the replica",
+        remedy="look at cluster_address, cables and firewalls: ping ADDRESS. Unknown: install "
+        "iputils-ping",
+        level="blocked" if lost else "warn",
     )
     return [found]
 

@@ -73,6 +73,15 @@ class Member(Protocol):
     def ranks(self) -> tuple[Rank, ...]: ...
 
 
+class Host(Protocol):
+    """One host of a replica."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def ranks(self) -> tuple[Rank, ...]: ...
+
+
 def ranks(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Rank, ...]]:
     """Host → the ranks of its replica, () for a host that serves alone.
 
@@ -100,6 +109,11 @@ def _address(value: object) -> str:
         return _ip(str(value))
     except ValueError:
         return ""
+
+
+def others(settings: Host) -> list[Rank]:
+    """The other hosts of its replica."""
+    return [rank for rank in settings.ranks if rank.host != settings.host]
 
 
 def mistakes(hosts: Mapping[str, Member], keys: Iterable[str]) -> list[str]:

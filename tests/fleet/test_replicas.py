@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from fleet import render, replicas, settings
+from fleet import preflight_fabric, render, replicas, settings
 from fleet.catalogue import Catalogue
+from fleet.fabric_facts import Fabric
 from fleet.serve import ServeSettings
 from tests.fleet.examples import DATA, problems, where
+from tests.fleet.host_examples import snapshot
 
 KEYS = ServeSettings.model_fields.keys() - {"cluster_address"}
 PAIR = {"replica": "pair", "tensor_parallel": 2}
@@ -108,3 +110,14 @@ def test_a_run_takes_a_replica_whole(files: Catalogue) -> None:
     assert replicas.torn(hosts, ["spark-01", "spark-02"]) == []
     [line] = replicas.torn(hosts, ["spark-02"])
     assert "replica pair: found spark-02 without spark-01" in line
+
+
+@pytest.mark.parametrize(
+    ("reached", "level"), [(True, "ready"), (False, "blocked"), (None, "warn")]
+)
+def test_hosts_without_a_fabric_have_to_reach_each_other(
+    files: Catalogue, reached: bool | None, level: str
+) -> None:
+    now = snapshot().model_copy(update={"fabric": Fabric(reached={"192.0.2.2": reached})})
+    [found] = preflight_fabric.fabric(two(files)["spark-01"], now)
+    assert (found.name, found.level) == ("replica peers", level)
