@@ -120,7 +120,7 @@ def test_a_known_bad_kernel_is_refused_in_a_replica(lab: Lab) -> None:
     lab.run("spark-01", "update-grub")
     lab.reboot("spark-01")
     assert lab.text("spark-01", "uname -r") == "7.0.0-1019-nvidia"
-    refused(lab, "known bad", "kho=off", replica="pair")
+    refused(lab, "known bad", "kho=off", replica="pair", tensor_parallel="2")
 
 
 def test_hosts_of_one_replica_that_differ_are_refused_both(lab: Lab) -> None:
@@ -128,7 +128,7 @@ def test_hosts_of_one_replica_that_differ_are_refused_both(lab: Lab) -> None:
     lab.write("spark-02", "/etc/lab/bind/sys/class/dmi/id/bios_version", "5.40\n")
     lab.run("spark-02", "/usr/lib/lab/bind")
     before = [state(lab, host) for host in lab.names]
-    done = converge(lab, replica="pair")
+    done = converge(lab, replica="pair", tensor_parallel="2")
     assert done.returncode != 0
     for host in lab.names:
         assert (
