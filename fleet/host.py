@@ -202,7 +202,7 @@ class BaseSettings(Strict):
     )
 
 
-class NetworkSettings(Strict):
+class NetworkSettings(ReplicaSettings):
     """Who reaches the host."""
 
     firewall: bool = Field(
@@ -249,11 +249,6 @@ class BootstrapSettings(Strict):
 
 
 class HostSettings(
-    DriverSettings,
-    ContainerSettings,
-    BaseSettings,
-    NetworkSettings,
-    BootstrapSettings,
-    ReplicaSettings,
+    DriverSettings, ContainerSettings, BaseSettings, NetworkSettings, BootstrapSettings
 ):
     """Everything about the host half."""
