@@ -92,6 +92,13 @@ def test_a_listener_of_our_own_container_is_not_foreign(files: Catalogue) -> Non
     assert levels(files, snapshot("listeners", value=[listening], of=of)) == {}
 
 
+def test_a_container_whose_daemon_is_down_is_not_called_somebody_elses(files: Catalogue) -> None:
+    listening = {"port": 8000, "pid": 7, "cgroup": "0::/system.slice/docker-abc123.scope"}
+    silent = changed("docker", value={**READY["docker"], "containers": [], "error": "refused"})
+    found = snapshot("listeners", value=[listening], of=silent)
+    assert "port 8000" not in levels(files, found)
+
+
 def test_disk_for_image_and_weights_adds_up_on_one_file_system(files: Catalogue) -> None:
     """16 GiB of weights, 30 for the image, 20 to spare."""
     enough = {"free": 67 * GIB, "total": 100 * GIB}
