@@ -84,6 +84,7 @@ class Fleet:
     lab: Lab
     mode: str = STANDARD
     image: str = "vllm-standin"
+    bound_s: float = RUN_S  # for one run; it is killed after that
 
     @property
     def names(self) -> list[str]:
@@ -101,20 +102,20 @@ class Fleet:
     def run(self, deploy: str = "switch.py", *words: str, **data: str) -> Ran:
         """To the other mode, unless ``data`` says otherwise."""
         began = time.monotonic()
-        done = self.lab.pyinfra(deploy, *words, data=self.data(**data), timeout=RUN_S)
+        done = self.lab.pyinfra(deploy, *words, data=self.data(**data), timeout=self.bound_s)
         return self._ran(done.returncode, done.stdout, time.monotonic() - began)
 
     def start(self, deploy: str = "switch.py", **data: str) -> Popen[str]:
         return self.lab.start_pyinfra(deploy, data=self.data(**data))
 
     def finish(self, process: Popen[str], began: float) -> Ran:
-        """Wait for a run that was started; it is killed after ``RUN_S`` seconds."""
+        """Wait for a run that was started; it is killed after ``bound_s`` seconds."""
         try:
-            output, _ = process.communicate(timeout=RUN_S)
+            output, _ = process.communicate(timeout=self.bound_s)
         except TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
-            raise AssertionError(f"no end after {RUN_S} s:\n{output[-6000:]}") from None
+            raise AssertionError(f"no end after {self.bound_s:.0f} s:\n{output[-6000:]}") from None
         return self._ran(process.returncode, output, time.monotonic() - began)
 
     def _ran(self, code: int, output: str, seconds: float) -> Ran:

@@ -18,7 +18,7 @@ BOUND_S = 420.0
 @pytest.fixture(scope="module")
 def pair(lab: Lab) -> Fleet:
     """One replica of two hosts that serve with the real vLLM."""
-    return deployed(lab, "vllm-cpu")
+    return deployed(lab, "vllm-cpu", bound_s=900)
 
 
 def killed_while_it_starts(fleet: Fleet, host: str, before: str) -> None:
