@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,11 +36,13 @@ _BROKEN = (TimeoutError, OSError, EOFError, SSHException, ConnectError)
 @dataclass(frozen=True)
 class Wish:
     """``release`` is a staged digest. ``why`` is for the audit log; ``rollback`` says that the
-    operator wants to go back, and so not once more when the same is asked again."""
+    operator wants to go back, and so not once more when the same is asked again; ``speed`` is what
+    the release has to reach (``files/speed.py``)."""
 
     release: str
     why: str
     rollback: bool = False
+    speed: Mapping[str, float] | None = None
 
 
 def activate(
@@ -115,6 +117,7 @@ def _begin(host: Host, settings: Settings, wish: Wish) -> dict[str, Any]:
         "keep_releases": settings.keep_releases,
         "break_lock": settings.break_lock,
         "rollback": wish.rollback,
+        **({"speed": dict(wish.speed)} if wish.speed else {}),
     }
     for _ in range(BEGIN_TRIES):
         try:

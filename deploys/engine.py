@@ -27,7 +27,7 @@ from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
 from deploys import ending, first_contact, heartbeat, invocation, locks, provenance, report
-from fleet import fabric, images, options, replicas
+from fleet import baseline, fabric, images, options, replicas
 from fleet import settings as fleet_settings
 from fleet.serve import ServeSettings
 from fleet.settings import Settings, SettingsError
@@ -171,6 +171,8 @@ def check_settings(inventory: Inventory) -> list[str]:
             )
         except SettingsError as error:
             problems += error.problems
+    if {"deploy.py", "switch.py"} & set(invocation.deploy_files()):
+        problems += baseline.mistakes(SETTINGS.values())
     unlike = replicas.mistakes(SETTINGS, ServeSettings.model_fields.keys() - {"cluster_address"})
     return problems + _rollout_problems() + fabric.mistakes(SETTINGS) + unlike
 

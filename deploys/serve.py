@@ -20,7 +20,7 @@ from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
 from deploys.report import RUN, HostResult, closing_table
 from deploys.rollout import GOOD, Rollout
-from fleet import render
+from fleet import baseline, render
 from fleet.difference import differences
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
@@ -111,7 +111,7 @@ def served(settings: Settings) -> Commands:
     now = current(settings)
     result = RUN.of(host.name)
     result.mode, result.model = settings.vllm_mode, settings.model.repo
-    wish = Wish(release.digest, why(settings))
+    wish = Wish(release.digest, why(settings), speed=baseline.limit(settings))
     yield from serving(settings, wish, differences(now.serving.texts, release.files))
 
 

@@ -41,7 +41,8 @@ WAIT_BOUND_S = 300.0
 
 @dataclass(frozen=True)
 class Request:
-    """A wanted activation. ``release``: a staged digest, or "previous"."""
+    """A wanted activation. ``release``: a staged digest, or "previous". ``speed``: the least that
+    it has to reach, see ``speed.Limit``; None: any."""
 
     release: str
     who: str
@@ -50,6 +51,7 @@ class Request:
     keep_releases: int = 2
     break_lock: bool = False
     rollback: bool = False
+    speed: dict[str, object] | None = None
 
 
 def request_from(data: dict[str, Any]) -> Request:
@@ -137,6 +139,7 @@ def new(request: Request, digest: str, owner: hostlock.Owner, note: str) -> Acti
         started=owner.since,
         keep_releases=request.keep_releases,
         rollback=request.rollback,
+        speed=request.speed,
         was_enabled=systemd.show().enabled,
         notes=[note] if note else [],
         updated=owner.since,

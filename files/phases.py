@@ -45,6 +45,7 @@ class Activation:
     boot_id: str
     started: float
     keep_releases: int = 2
+    speed: dict[str, object] | None = None
     was_enabled: bool = False
     rollback: bool = False
     phase: Phase = "locked"

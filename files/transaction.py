@@ -16,6 +16,7 @@ import journal
 import layout
 import phases
 import release as releases
+import speed
 import systemd
 from errors import HostError
 from phases import Activation, Outcome, Phase
@@ -68,6 +69,7 @@ class Transaction:
         self.start(self.now.release)
         self.move("gating")
         self.gate(releases.read(self.now.release))
+        self.judge_speed(releases.read(self.now.release))
         self.finish("switched")
 
     def failed(self, error: Exception) -> None:
@@ -154,16 +156,9 @@ class Transaction:
 
     def gate(self, release: Release) -> None:
         """A completion, and the same server still there a moment later."""
-        target = completion.Target(
-            release.address,
-            release.port,
-            release.served_name,
-            timeout_s=max(60, release.stall_timeout_s),
-            api_key=completion.api_key(),
-        )
         # of a worker only the head can be asked, on the head
         worker = cluster.is_worker(release)
-        answer = completion.recorded() if worker else completion.complete(target)
+        answer = completion.recorded() if worker else completion.complete(target(release))
         if answer is None or not answer.ok:
             told = answer.detail if answer else "the server is gone"
             raise cause(release.digest, self.now.started, f"gate: {told}")
@@ -180,6 +175,16 @@ class Transaction:
             )
         self.now = replace(self.now, gate=asdict(answer))
 
+    def judge_speed(self, release: Release) -> None:
+        """Where a baseline was given: the new release must not have lost too much against it."""
+        if not (asked := self.now.speed) or cluster.is_worker(release):
+            return
+        self.now = journal.show(replace(self.now, detail="measuring the speed"))
+        verdict = speed.gate(target(release), speed.limit_from(asked))
+        self.now = replace(
+            self.now, gate={**(self.now.gate or {}), "loss_percent": verdict.loss_percent}
+        )
+
     def move(self, phase: Phase, **changes: Any) -> None:
         """Keep the next phase before it is acted on."""
         self.now = journal.keep(phases.moved(self.now, phase, **changes))
@@ -191,6 +196,17 @@ class Transaction:
             phases.moved(self.now, "done", outcome=outcome, reason=reason, finished=time.time())
         )
         print(f"{self.now.id}: {outcome} {reason}", flush=True)
+
+
+def target(release: Release) -> completion.Target:
+    """The completion that ``release`` has to answer."""
+    return completion.Target(
+        release.address,
+        release.port,
+        release.served_name,
+        timeout_s=max(60, release.stall_timeout_s),
+        api_key=completion.api_key(),
+    )
 
 
 def serves(digest: str) -> bool:

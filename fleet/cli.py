@@ -9,7 +9,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fleet import cli_ca, cli_import, cli_models, cli_seed, cli_settings, cli_show, modes, tables
+from fleet import (
+    cli_ca,
+    cli_import,
+    cli_measure,
+    cli_models,
+    cli_seed,
+    cli_settings,
+    cli_show,
+    modes,
+    tables,
+)
 from fleet.combine import whole_number
 from fleet.problems import SettingsError
 
@@ -48,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_import.add(commands)
     cli_settings.add(commands)
     cli_seed.add(commands)
+    cli_measure.add(commands)
     cli_ca.add(commands)
     return parser
 

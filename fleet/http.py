@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-
+from fleet.loopback import is_loopback
 from fleet.problems import SettingsError, shown
+
+if TYPE_CHECKING:  # a tenth of the start of every run; most runs ask nobody
+    import requests
 
 CONNECT_S, READ_S = 10, 60
 TRIES = 4
@@ -36,16 +36,24 @@ class Answer:
     body: bytes
 
 
+def _session() -> requests.Session:
+    import requests
+
+    return requests.Session()
+
+
 @dataclass(frozen=True)
 class Client:
     """GET with what all requests of one command share. ``sleep`` gets seconds."""
 
     tries: int = TRIES
     sleep: Callable[[float], None] = time.sleep
-    session: requests.Session = field(default_factory=requests.Session)
+    session: requests.Session = field(default_factory=_session)
 
     def get(self, url: str, headers: Mapping[str, str], limit: int) -> Answer:
         """The answer to GET ``url``, at most ``limit`` bytes of it; SettingsError is one line."""
+        import requests
+
         check_url(url)
         for attempt in range(self.tries):
             try:
@@ -71,23 +79,25 @@ class Client:
             return Answer(reply.status_code, reply.headers, body)
 
 
-class _Trusting(HTTPAdapter):
+def _adapter(authority: Path) -> requests.adapters.HTTPAdapter:
     """Trusts one more authority than requests does by itself."""
+    from requests.adapters import HTTPAdapter
 
-    def __init__(self, authority: Path) -> None:
-        self._context = ssl.create_default_context()
-        self._context.load_verify_locations(authority)
-        super().__init__()
+    context = ssl.create_default_context()
+    context.load_verify_locations(authority)
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+    class Trusting(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, ssl_context=context, **kwargs)
+
+    return Trusting()
 
 
 def trusting(authority: Path, tries: int = TRIES) -> Client:
     """A client that also trusts the certificate in ``authority`` (PEM); SettingsError."""
-    session = requests.Session()
+    session = _session()
     try:
-        session.mount("https://", _Trusting(authority))
+        session.mount("https://", _adapter(authority))
     except OSError as error:  # ssl.SSLError, for what is no certificate, is one too
         reason = error.strerror or "not a certificate"
         raise SettingsError(f"{authority}: no certificate to trust: {reason}") from None
@@ -100,16 +110,6 @@ def check_url(url: str) -> None:
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         return
     raise SettingsError(f"{shown(url)}: allowed: an https:// address, or http:// on this machine")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine by its very name."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _bounded(chunks: Iterable[bytes], limit: int, url: str) -> bytes:
@@ -136,6 +136,8 @@ def _path(url: str) -> str:
 
 def _reason(error: requests.RequestException) -> str:
     """Which kind of failure; the text of requests' errors repeats whole objects."""
+    import requests
+
     kinds: tuple[tuple[type[Exception], str], ...] = (
         (requests.exceptions.SSLError, "its TLS certificate is not trusted here"),
         (requests.exceptions.Timeout, "no answer in time"),

@@ -33,6 +33,7 @@ _TITLES = {
     "AccessSettings": "The API beyond loopback",
     "ImageSettings": "Our own image, by build.py",
     "RolloutSettings": "How a change moves over the fleet",
+    "MeasureSettings": "Benchmark and baseline gate",
     "DriverSettings": "Kernel and driver",
     "ContainerSettings": "Docker and the container toolkit",
     "BaseSettings": "The operating system",

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
-from fleet.http import Answer, Client, check_url, is_loopback
+from fleet.http import Answer, Client, check_url
+from fleet.loopback import is_loopback
 from fleet.problems import SettingsError, shown
 from fleet.untrusted import mapping
 

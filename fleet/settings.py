@@ -13,8 +13,9 @@ from fleet.catalogue import OURS, Catalogue
 from fleet.fabric import FabricSettings
 from fleet.fanout import FanoutSettings
 from fleet.host import HostSettings
-from fleet.http import is_loopback
 from fleet.images import ImageSettings
+from fleet.loopback import is_loopback
+from fleet.measuring import MeasureSettings
 from fleet.nfs import CacheSettings
 from fleet.options import RunOptions
 from fleet.problems import SettingsError
@@ -37,6 +38,7 @@ class Data(
     ImageSettings,
     CacheSettings,
     RolloutSettings,
+    MeasureSettings,
     RunOptions,
 ):
     """Every key a person may set for a host, in an inventory, group data or by --data."""

@@ -25,3 +25,9 @@ docker_key_fingerprint = _state.fingerprints.get("docker", "")
 
 allow_reboot = True
 reboot_timeout_s = 60
+
+# A tiny model on a busy machine
+bench_input = [64]
+bench_output = [32]
+bench_concurrency = [1, 4]
+bench_repeats = 2

@@ -34,6 +34,8 @@ LONG = {
     "test_activate",
     "test_activate_interrupted",
     "test_arguments",
+    "test_bench_gate",
+    "test_benchmark",
     "test_build",
     "test_eight_hosts",
     "test_fanout_faults",

@@ -1,0 +1,51 @@
+"""The real vLLM measured in two modes by its own benchmark, and the report of it in a browser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.testing import REPO, Lab
+from tests.lab.faulty import Fleet
+
+pytestmark = pytest.mark.slow
+
+
+def measured(fleet: Fleet) -> Path:
+    folder = REPO / "evidence/benchmark"
+    before = set(folder.glob("*.json"))
+    ran = fleet.run("benchmark.py", vllm_mode=fleet.mode)
+    assert ran.code == 0, ran.output[-8000:]
+    (found,) = set(folder.glob("*.json")) - before
+    return found
+
+
+def test_two_modes_are_measured_side_by_side(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = Fleet(lab, image="vllm-cpu")
+    bare = fleet.run("deploy.py", vllm_mode=fleet.mode)
+    assert bare.code == 0, bare.output[-8000:]
+    lab.write("spark-01", "/etc/lab/gpu.conf", "clocks.sm=2400 MHz\n")
+    found = [measured(fleet)]
+    ran = fleet.run()
+    assert ran.code == 0, ran.output[-8000:]
+    fleet.mode = fleet.other
+    found.append(measured(fleet))
+    for path in found:
+        run = json.loads(path.read_text())
+        assert len(run["points"]) == 4, run
+        assert all(p["result"]["failed"] == 0 for p in run["points"])
+        assert all(
+            p["result"]["total_output_tokens"] == p["result"]["completed"] * 32
+            for p in run["points"]
+        )
+        assert run["problems"] == [], run["problems"]
+    argv = [sys.executable, "-m", "fleet", "report", "--out", str(tmp_path), *map(str, found)]
+    assert subprocess.run(argv, cwd=REPO).returncode == 0
+    with capsys.disabled():
+        print((tmp_path / "report.md").read_text())
