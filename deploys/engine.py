@@ -34,6 +34,8 @@ from fleet.settings import Settings, SettingsError
 from fleet.waves import RolloutSettings
 
 SETTINGS: dict[str, Settings] = {}
+# These take a replica whole or not at all.
+CHANGE_SERVING = {"deploy.py", "switch.py", "rollback.py", "upgrade.py", "remove.py"}
 FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 
 _connect = SSHConnector._connect
@@ -144,7 +146,8 @@ def _exclude_then_check(
         found = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise CliError(f"{found} in the settings; no host was contacted")
     names = {host.name for host in asked}
-    if not ending.reads_only() and (torn := replicas.torn(SETTINGS, names)):
+    changes = CHANGE_SERVING & set(invocation.deploy_files())
+    if changes and (torn := replicas.torn(SETTINGS, names)):
         raise CliError(torn[0])
     report.RUN.ask_for(host.name for host in inventory if host.name in names)
     return hosts
