@@ -57,13 +57,13 @@ def accepted(settings: Settings) -> Commands:
         return
     try:
         if problem := _problem(settings):
-            yield refuse(problem)
+            yield _give_up(settings, ACCEPT, problem)
             return
         old = _old.setdefault(vault.key_path(settings), vault.keys(settings))
         coming = vault.next_key(settings, make=state.is_executing)
         wanted = proxy.files(settings, make=False, more=[coming] if coming else [])
     except SettingsError as error:
-        yield refuse(error.problems[0])
+        yield _give_up(settings, ACCEPT, error.problems[0])
         return
     if coming is None or wanted is None:  # a plan, before the key is made
         yield FunctionCommand(_planned, (), {})
@@ -80,13 +80,14 @@ def dropped(settings: Settings) -> Commands:
         yield FunctionCommand(_planned, (), {})
         return
     if serve.rollout(settings, ACCEPT).broken_by:
-        yield refuse("the old key stays: not every host accepts the new one; run it again")
+        stays = "the old key stays: not every host accepts the new one; run it again"
+        yield _give_up(settings, DROP, stays)
         return
     try:
         vault.promote(settings, overlap=settings.key_overlap)
         wanted, keys = proxy.files(settings, make=False), vault.keys(settings)
     except SettingsError as error:
-        yield refuse(error.problems[0])
+        yield _give_up(settings, DROP, error.problems[0])
         return
     gone = [key for key in _old[vault.key_path(settings)] if key not in keys]
     yield from _turn(settings, DROP, wanted or {}, keys, gone)
@@ -100,6 +101,15 @@ def _without_key(settings: Settings, name: str) -> bool:
     if state.is_executing:
         serve.rollout(settings, name).declare(host.name, False)
     return True
+
+
+def _give_up(settings: Settings, name: str, problem: str) -> FunctionCommand:
+    """Fails this host; the others, which wait to hear from it, stay as they are."""
+    if state.is_executing:
+        roll = serve.rollout(settings, name)
+        roll.declare(host.name, True)
+        roll.report(host.name, "refused")
+    return refuse(problem)
 
 
 def _turn(
