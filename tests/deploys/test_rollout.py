@@ -124,3 +124,19 @@ def test_ranks_meet_before_they_go_on() -> None:
     jobs = [gevent.spawn(part, "h2", 0.0), gevent.spawn(part, "h3", 0.05)]
     gevent.joinall(jobs, timeout=10, raise_error=True)
     assert sorted(order[:2]) == ["h2 moved", "h3 moved"] and len(order) == 4
+
+
+def test_a_host_that_gives_up_before_its_turn_keeps_nobody_waiting() -> None:
+    """As a rotation does on a host where no proxy runs."""
+
+    @dataclass
+    class GivesUp(Fleet):
+        def _host(self, rollout: Rollout, name: str) -> None:
+            if name not in self.bad:
+                Fleet._host(self, rollout, name)
+                return
+            rollout.declare(name, True)
+            rollout.report(name, "refused")
+
+    rollout = GivesUp(bad=["h3"]).run()
+    assert rollout.broken_by == "h3"
