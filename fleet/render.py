@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fleet.case import facts
+from fleet.mode_claims import Values, mode_claims
 from fleet.combine import arguments, environment
 from fleet.gb10 import GPU_GIB
 from fleet.serving import Serving
@@ -63,10 +64,10 @@ def release(settings: Serving) -> Release:
     return Release(digest=digest, files=_files(settings, digest))
 
 
-def serve_config(settings: Serving) -> dict[str, Any]:
-    """vLLM's ``--config``: long names; ``no-x: true`` where a switch is off."""
+def serve_arguments(settings: Serving) -> dict[str, Any]:
+    """vLLM's arguments by long name; a switch turned off is False."""
     chosen = arguments(settings, settings.mode, facts(settings.model))
-    values = {
+    return {
         **chosen,
         **_memory(settings),
         **_parallel(settings),
@@ -78,9 +79,13 @@ def serve_config(settings: Serving) -> dict[str, Any]:
         "port": settings.port,
         "shutdown-timeout": settings.mode.drain_timeout_s,
     }
+
+
+def serve_config(settings: Serving) -> dict[str, Any]:
+    """vLLM's ``--config``: long names; ``no-x: true`` where a switch is off."""
     switched = {
         (f"no-{name}" if value is False else name): (True if value is False else value)
-        for name, value in values.items()
+        for name, value in serve_arguments(settings).items()
     }
     return dict(sorted(switched.items()))
 
@@ -182,9 +187,20 @@ def serve_environment(settings: Serving) -> dict[str, str]:
     return dict(sorted((ours | environment(settings, settings.mode)).items()))
 
 
+def claims(settings: Serving) -> dict[str, Values]:
+    """What the release says of the server that will run: claims by name."""
+    return {
+        **mode_claims(serve_arguments(settings), facts(settings.model)),
+        "image": [settings.vllm_image],
+        "model": [f"{HUB}/{settings.model.snapshot}"],
+        "served_name": [served_name(settings)],
+    }
+
+
 def _facts(settings: Serving, digest: str) -> dict[str, Any]:
     """release.json: all that the programs on the host read."""
     return {
+        "claims": claims(settings),
         "container": CONTAINER,
         "digest": digest,
         "drain_timeout_s": settings.mode.drain_timeout_s,
