@@ -51,7 +51,9 @@ class Result:
     tokens_per_s: float = 0.0
 
 
-class _Failed(Exception):
+class Failed(Exception):
+    """No completion: ``fault`` says which kind, the text is one line for a person."""
+
     def __init__(self, fault: Fault, detail: str) -> None:
         super().__init__(detail)
         self.fault: Fault = fault
@@ -63,12 +65,12 @@ def complete(target: Target) -> Result:
     try:
         _check_name(target, deadline)
         return _completion(target, deadline)
-    except _Failed as failed:
+    except Failed as failed:
         return Result(False, failed.fault, str(failed), target.served_name)
 
 
 def _check_name(target: Target, deadline: float) -> None:
-    reply = _ask(target, "GET", "/v1/models", None, deadline)
+    reply = ask(target, "GET", "/v1/models", None, deadline)
     models = reply.get("data")
     names = (
         [str(model.get("id")) for model in models if isinstance(model, dict)]
@@ -76,7 +78,7 @@ def _check_name(target: Target, deadline: float) -> None:
         else []
     )
     if target.served_name not in names:
-        raise _Failed(
+        raise Failed(
             "wrong_name", f"serves {', '.join(names) or 'no name'}, wanted {target.served_name}"
         )
 
@@ -91,11 +93,11 @@ def _completion(target: Target, deadline: float) -> Result:
         "ignore_eos": True,
     }
     begun = time.monotonic()
-    reply = _ask(target, "POST", "/v1/completions", body, deadline)
+    reply = ask(target, "POST", "/v1/completions", body, deadline)
     seconds = time.monotonic() - begun
     text, tokens = _generated(reply)
     if not text or tokens < 1:
-        raise _Failed("empty", f"the completion has {tokens} tokens and {len(text)} characters")
+        raise Failed("empty", f"the completion has {tokens} tokens and {len(text)} characters")
     return Result(
         True,
         "",
@@ -116,9 +118,8 @@ def _generated(reply: dict[str, object]) -> tuple[str, int]:
     return (text if isinstance(text, str) else ""), (tokens if isinstance(tokens, int) else 0)
 
 
-def _ask(
-    target: Target, method: str, path: str, body: object, deadline: float
-) -> dict[str, object]:
+def ask(target: Target, method: str, path: str, body: object, deadline: float) -> dict[str, object]:
+    """The JSON object that the server answers until ``deadline`` (monotonic); raises Failed."""
     connection = http.client.HTTPConnection(target.address, target.port, timeout=_left(deadline))
     headers = {"Content-Type": "application/json"}
     if target.api_key:
@@ -130,12 +131,12 @@ def _ask(
         reply = connection.getresponse()
         return _parsed(path, reply.status, reply.read())
     except TimeoutError:
-        raise _Failed("timeout", f"{path}: no answer in {target.timeout_s:.0f} s") from None
+        raise Failed("timeout", f"{path}: no answer in {target.timeout_s:.0f} s") from None
     except ConnectionRefusedError:
-        raise _Failed("refused", f"nothing listens on {target.address}:{target.port}") from None
+        raise Failed("refused", f"nothing listens on {target.address}:{target.port}") from None
     except (OSError, http.client.HTTPException) as error:
         what = str(error) or type(error).__name__
-        raise _Failed("not_yet", f"{path}: the connection broke: {what}") from None
+        raise Failed("not_yet", f"{path}: the connection broke: {what}") from None
     finally:
         connection.close()
 
@@ -150,17 +151,17 @@ def _left(deadline: float) -> float:
 def _parsed(path: str, status: int, body: bytes) -> dict[str, object]:
     said = " ".join(body.decode("utf-8", "replace").split())[:200]
     if status in (401, 403):
-        raise _Failed("unauthorized", f"{path}: HTTP {status}; is {API_KEY} the server's key?")
+        raise Failed("unauthorized", f"{path}: HTTP {status}; is {API_KEY} the server's key?")
     if status == 503:
-        raise _Failed("not_yet", f"{path}: HTTP 503: {said}")
+        raise Failed("not_yet", f"{path}: HTTP 503: {said}")
     if status != 200:
-        raise _Failed("http", f"{path}: HTTP {status}: {said}")
+        raise Failed("http", f"{path}: HTTP {status}: {said}")
     try:
         reply = json.loads(body)
     except ValueError:
         reply = None
     if not isinstance(reply, dict):
-        raise _Failed("http", f"{path}: HTTP 200 without a JSON object: {said}")
+        raise Failed("http", f"{path}: HTTP 200 without a JSON object: {said}")
     return reply
 
 

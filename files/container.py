@@ -30,6 +30,7 @@ class Container:
     exit_code: int
     oom_killed: bool
     pid: int
+    image_id: str = ""
 
     @property
     def running(self) -> bool:
@@ -71,6 +72,7 @@ def parse(data: dict[str, dict[str, object]]) -> Container:
         int(str(state["ExitCode"])),
         state["OOMKilled"] is True,
         int(str(state["Pid"])),
+        str(data.get("Image", "")),
     )
 
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 _LINE = re.compile(r"^(vllm:\w+)(?:\{.*\})? (\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 # Any of these moving means the engine works: tokens, finished requests, engine steps, and KV
 # use, which alone moves during a long chunked prefill.
@@ -56,8 +57,26 @@ def _number(text: str) -> float:
     return value if math.isfinite(value) else 0.0
 
 
+def labels(text: str, name: str) -> list[dict[str, str]]:
+    """The label sets of one metric, one an engine; [] if the text does not have it."""
+    lines = re.findall(rf"^{re.escape(name)}\{{(.*)\}} ", text, re.MULTILINE)
+    return [dict(_LABEL.findall(line)) for line in lines]
+
+
+def total(text: str, name: str) -> float | None:
+    """One metric, summed over its label sets; None if the text does not have it."""
+    found = re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)", text, re.MULTILINE)
+    return sum(map(_number, found)) if found else None
+
+
 def fetch(address: str, port: int, *, timeout: float = 5.0) -> Metrics | None:
     """The server's figures; None if it gives none within ``timeout`` seconds a step."""
+    text = read(address, port, timeout=timeout)
+    return None if text is None else parse(text)
+
+
+def read(address: str, port: int, *, timeout: float = 5.0) -> str | None:
+    """The server's whole /metrics; None if it gives none within ``timeout`` seconds a step."""
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         connection.request("GET", "/metrics")
@@ -67,4 +86,4 @@ def fetch(address: str, port: int, *, timeout: float = 5.0) -> Metrics | None:
         return None
     finally:
         connection.close()
-    return parse(body.decode("utf-8", "replace")) if reply.status == 200 else None
+    return body.decode("utf-8", "replace") if reply.status == 200 else None

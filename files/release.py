@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Release:
     container: str = layout.CONTAINER
     project: str = layout.PROJECT
     replica: dict[str, Any] | None = None  # of which this host is one rank; None: serves alone
+    claims: dict[str, list[Any]] = field(default_factory=dict)  # fleet/mode_claims.py
 
     @property
     def folder(self) -> Path:
@@ -70,15 +71,24 @@ def parse(data: object, path: Path) -> Release:
         raise Refused(f"{path}: found {type(data).__name__}, allowed is an object")
     kinds: dict[str, Any] = {"str": str, "int": int, "dict[str, Any] | None": dict | None}
     known: dict[str, Any] = {}
-    for field in fields(Release):
-        value = data.get(field.name, field.default)
-        if not isinstance(value, kinds[str(field.type)]) or isinstance(value, bool):
+    for item in fields(Release):
+        if item.name == "claims":
+            continue
+        value = data.get(item.name, item.default)
+        if not isinstance(value, kinds[str(item.type)]) or isinstance(value, bool):
             raise Refused(
-                f"{path}: {field.name}: found {data.get(field.name)!r}, "
-                f"allowed: {field.type}; stage the release again"
+                f"{path}: {item.name}: found {data.get(item.name)!r}, "
+                f"allowed: {item.type}; stage the release again"
             )
-        known[field.name] = value
-    return Release(**known)
+        known[item.name] = value
+    return Release(**known, claims=_claims(data.get("claims", {}), path))
+
+
+def _claims(value: object, path: Path) -> dict[str, list[Any]]:
+    """The claims; a release staged by an older version has none."""
+    if isinstance(value, dict) and all(isinstance(each, list) for each in value.values()):
+        return value
+    raise Refused(f"{path}: claims: found {value!r:.80}, allowed: lists by name; stage it again")
 
 
 def linked(path: Path) -> str | None:

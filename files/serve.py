@@ -175,6 +175,7 @@ def ready(server: Server, answer: completion.Result) -> None:
             "since": time.time(),
             "ready_s": round(time.monotonic() - server.begun, 1),
             "gate": asdict(answer),
+            "said": server.log.said,
             "watchdog": problems,
         },
     )

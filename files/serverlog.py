@@ -12,6 +12,7 @@ import container
 import layout
 import nccl
 import progress
+import startlog
 from container import Container
 from errors import HostError
 
@@ -30,6 +31,7 @@ class ServerLog:
         self.final: Container | None = None  # how the container ended; None: Docker lost it
         self._item = item
         self._secrets = secrets()
+        self.said: list[str] = []  # what the server says of itself while it starts
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         threading.Thread(target=self._follow, daemon=True).start()
 
@@ -72,6 +74,8 @@ class ServerLog:
         self.stage = progress.stage(text) or self.stage
         if network := nccl.network(text):
             self.networks.add(network)
+        if startlog.tells(text) and len(self.said) < startlog.MOST_LINES:
+            self.said.append(text[: startlog.LONGEST])
 
     def _look(self) -> Container | None:
         """The container now. Under live-restore the server outlives its daemon: wait for that."""

@@ -20,6 +20,7 @@ import hostlock
 import journal
 import layout
 import metrics
+import observation
 import phases
 import release as releases
 import systemd
@@ -66,14 +67,8 @@ def answer(release: Release) -> dict[str, Any]:
     generated for all of its clients while the completion was made.
     """
     before, begun = metrics.fetch(release.address, release.port), time.monotonic()
-    target = completion.Target(
-        release.address,
-        release.port,
-        release.served_name,
-        timeout_s=PROBE_S,
-        api_key=completion.api_key(),
-    )
     worker = cluster.is_worker(release)
+    target = observation.target(release, PROBE_S)
     result = (completion.recorded() if worker else None) or completion.complete(target)
     seconds, after = time.monotonic() - begun, metrics.fetch(release.address, release.port)
     return {

@@ -14,7 +14,9 @@ import container
 import durable
 import journal
 import layout
+import observation
 import phases
+import proofs
 import release as releases
 import speed
 import systemd
@@ -68,8 +70,10 @@ class Transaction:
         self.move("starting")
         self.start(self.now.release)
         self.move("gating")
-        self.gate(releases.read(self.now.release))
-        self.judge_speed(releases.read(self.now.release))
+        release = releases.read(self.now.release)
+        self.gate(release)
+        self.prove(release)
+        self.judge_speed(release)
         self.finish("switched")
 
     def failed(self, error: Exception) -> None:
@@ -184,6 +188,15 @@ class Transaction:
         self.now = replace(
             self.now, gate={**(self.now.gate or {}), "loss_percent": verdict.loss_percent}
         )
+
+    def prove(self, release: Release) -> None:
+        """What the new server says of itself must not contradict what its release claims."""
+        if cluster.is_worker(release):  # what it serves with, its head says
+            return
+        wrong = proofs.refuted(proofs.prove(release.claims, observation.observe(release)))
+        if wrong:
+            told = "; ".join(proof.words() for proof in wrong)
+            raise HostError(f"gate: {len(wrong)} refuted: {told}")
 
     def move(self, phase: Phase, **changes: Any) -> None:
         """Keep the next phase before it is acted on."""

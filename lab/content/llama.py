@@ -15,11 +15,8 @@ from array import array
 from dataclasses import dataclass
 from functools import cache
 
-SENTENCES = (
-    "Hello from a tiny model that knows only this one sentence.",
-    "Small weights, fast start: your lab host is serving tokens now.",
-    "Every byte here was made by pure Python, nothing random left.",
-)
+from lab.content.standin.sentences import SENTENCES
+
 WORDS = [[f"\u0120{word}" for word in sentence.split()] for sentence in SENTENCES]
 SPECIAL = ("<|bos|>", "<|eos|>", "<|pad|>")
 BOS, EOS, PAD = range(3)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from . import arguments, checkpoint
+from . import arguments, checkpoint, said
 from .engine import Engine
 from .exchange import log as uvicorn_log
 from .faults import FaultError, Faults, Knobs
@@ -57,6 +57,15 @@ def warn_unknown_environment(strict: bool) -> None:
             if strict:
                 sys.exit(f"ValueError: Unknown vLLM environment variable detected: {name}")
             log(f"Unknown vLLM environment variable detected: {name}", "WARNING")
+
+
+def tell_engine(found: dict[str, Any], config: dict[str, Any], length: int, faults: Faults) -> None:
+    """The engine's line, and the lines of its kernels."""
+    line = said.engine_line(found, config, length, faults.engine_config)
+    start = f"Initializing a V1 LLM engine (v{VERSION}) with config"
+    log(f"{start}: {line}", who="EngineCore")
+    for each in [*said.kernel_lines(found), *faults.log_lines]:
+        log(each, who="Worker")
 
 
 def pause(seconds: float, faults: Faults) -> None:
@@ -194,6 +203,7 @@ def start(found: dict[str, Any], ranks: Ranks) -> tuple[Server, Knobs, bytearray
         sys.exit(str(error))
     log(f"Resolved architecture: {(config.get('architectures') or ['?'])[0]}")
     log(f"Using max model len {length}")
+    tell_engine(found, config, length, knobs())
     server = Server(found, Engine(found, knobs), length, bind=not ranks.headless)
     # vLLM swallows SIGTERM while its engine core starts.
     signal.signal(signal.SIGTERM, lambda number, frame: None)

@@ -14,12 +14,8 @@ from typing import Any
 
 from .families import Registry
 from .faults import Faults
+from .sentences import word
 
-TEXT = (
-    "The lab answers with words that were written down before anyone asked . "
-    "They arrive one token at a time and they mean nothing at all . "
-)
-WORDS = [" " + word for word in TEXT.split()]
 POLL_S = 0.05
 PREFILL_STEP_S = 0.2
 UNTIL_EOS = 40  # tokens of an answer that nothing else ends
@@ -42,6 +38,8 @@ class Job:
     ignore_eos: bool
     min_tokens: int
     gone: Callable[[], bool]
+    start: int = 0  # which sentence it begins with
+    chunks: int = 0  # texts that were not empty
     arrived: float = field(default_factory=time.monotonic)
     started: float = 0.0
     first: float = 0.0
@@ -152,7 +150,9 @@ class Engine:
                 return
             faults = self.faults()
             self._count_token(job)
-            yield WORDS[(job.tokens - 1) % len(WORDS)]
+            text = word(job.start, job.tokens - 1, faults.text)
+            job.chunks += bool(text)
+            yield text
             while self.stopping == "drain" and faults.never_drains and not self.dead:
                 time.sleep(POLL_S)
         job.finish_reason = "length" if job.tokens >= job.max_tokens else "stop"

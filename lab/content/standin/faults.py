@@ -44,6 +44,13 @@ class Faults:
     no_auth: bool = False  # the API key is not asked for
     memory_mib: int = 0  # held from loading on
     max_model_len: int = 0  # what /v1/models tells
+    model_root: str = ""  # what /v1/models tells to be loaded
+    engine_config: Mapping[str, str] = field(default_factory=dict)  # of the log's engine line
+    log_lines: list[str] = field(default_factory=list)  # said besides, while it starts
+    text: str = ""  # the words of every answer
+    usage_by_chunks: bool = False  # usage counts what was sent, not tokens
+    stream_cut: bool = False  # a stream ends without its usage and its end mark
+    chat_500: bool = False  # every chat answers 500
     version: str = ""  # what /version tells
     metrics_status: int = 200
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # name: value; null hides it
@@ -55,6 +62,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "bool": (bool,),
     "str": (str,),
+    "list": (list,),
 }
 
 

@@ -144,12 +144,13 @@ class Handler(Exchange):
         self._json(200, {"openapi": "3.1.0", "info": info, "paths": paths})
 
     def _get_models(self, _: bytes) -> None:
-        length = self.server.engine.faults().max_model_len or self.server.max_model_len
+        faults = self.server.engine.faults()
+        length = faults.max_model_len or self.server.max_model_len
         card = {
             "object": "model",
             "created": int(time.time()),
             "owned_by": "vllm",
-            "root": self.server.model,
+            "root": faults.model_root or self.server.model,
             "parent": None,
             "max_model_len": length,
         }
@@ -187,7 +188,8 @@ class Handler(Exchange):
             return
         names = self.server.served_names()
         try:
-            if self.server.engine.faults().error_500:
+            faults = self.server.engine.faults()
+            if faults.error_500 or (chat and faults.chat_500):
                 raise EngineDead
             ask = protocol.understand(body, chat, names, self.server.max_model_len)
             (self._stream if ask.stream else self._whole)(ask)
@@ -205,14 +207,21 @@ class Handler(Exchange):
 
     def _jobs(self, ask: protocol.Ask) -> list[Job]:
         more = (ask.max_tokens, ask.ignore_eos, ask.min_tokens, self._gone)
-        return [Job(size, *more) for size in ask.prompts]
+        return [
+            Job(size, *more, start) for size, start in zip(ask.prompts, ask.starts, strict=True)
+        ]
 
     def _whole(self, ask: protocol.Ask) -> None:
         answer = protocol.Answer(ask, ask.model)
         jobs = self._jobs(ask)
         texts = ["".join(self.server.engine.answer(job)) for job in jobs]
         reasons = [job.finish_reason for job in jobs]
-        self._json(200, answer.whole(texts, reasons, sum(job.tokens for job in jobs)))
+        self._json(200, answer.whole(texts, reasons, self._counted(jobs)))
+
+    def _counted(self, jobs: list[Job]) -> int:
+        """Tokens of the answers; by chunks, each token but the last was sent on its own."""
+        by_chunks = self.server.engine.faults().usage_by_chunks
+        return sum(job.chunks if by_chunks else job.tokens for job in jobs)
 
     def _stream(self, ask: protocol.Ask) -> None:
         answer = protocol.Answer(ask, ask.model)
@@ -232,5 +241,6 @@ class Handler(Exchange):
                 started = True
                 self._head(200, "text/event-stream; charset=utf-8", None)
             self._send(answer.chunk(index, held or "", job.finish_reason))
-        self._send(answer.closing(sum(job.tokens for job in jobs)))
+        if not self.server.engine.faults().stream_cut:
+            self._send(answer.closing(self._counted(jobs)))
         self.wfile.write(b"0\r\n\r\n")

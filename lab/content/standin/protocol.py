@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .sentences import start_of
+
 FINGERPRINT = "vllm-0.32.0-standin"
 FIRST_BYTE_TOKEN = 3  # after <|bos|>, <|eos|> and <|pad|>
 
@@ -35,6 +37,7 @@ class Ask:
 
     chat: bool
     prompts: list[int]  # tokens of each prompt
+    starts: list[int]  # the sentence that each one asks for
     max_tokens: int
     min_tokens: int
     ignore_eos: bool
@@ -63,14 +66,15 @@ def chat_text(messages: object) -> str:
     return "".join(lines) + "assistant: "
 
 
-def prompt_sizes(prompt: object) -> list[int]:
-    """Tokens of each prompt: a text, a list of texts, token ids, or a list of those."""
+def prompts_of(prompt: object) -> list[tuple[int, int]]:
+    """Tokens and sentence of each prompt: a text, a list of texts, token ids, a list of those."""
     if isinstance(prompt, str) and prompt:
-        return [len(tokens_of(prompt))]
+        return [(len(tokens_of(prompt)), start_of(prompt.encode()))]
     if isinstance(prompt, list) and prompt:
         if all(isinstance(item, int) for item in prompt):
-            return [len(prompt)]
-        return [size for item in prompt for size in prompt_sizes(item)]
+            last = prompt[-1] - FIRST_BYTE_TOKEN
+            return [(len(prompt), start_of(bytes([last])) if 0 <= last < 256 else 0)]
+        return [each for item in prompt for each in prompts_of(item)]
     message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
     raise BadRequest(message, "prompt")
 
@@ -96,10 +100,8 @@ def understand(body: Mapping[str, Any], chat: bool, names: list[str], max_model_
     if model not in names:
         message = f"The model `{model}` does not exist. Valid aliases: {', '.join(names)}."
         raise BadRequest(message, "model", 404, "NotFoundError")
-    if chat:
-        prompts = [len(tokens_of(chat_text(body.get("messages"))))]
-    else:
-        prompts = prompt_sizes(body.get("prompt"))
+    asked = prompts_of(chat_text(body.get("messages")) if chat else body.get("prompt"))
+    prompts = [size for size, _ in asked]
     wanted = integer(body, "max_tokens", max_model_len - max(prompts) if chat else 16)
     wanted = integer(body, "max_completion_tokens", wanted)
     check_length(max(prompts), wanted, max_model_len)
@@ -107,6 +109,7 @@ def understand(body: Mapping[str, Any], chat: bool, names: list[str], max_model_
     return Ask(
         chat=chat,
         prompts=prompts,
+        starts=[start for _, start in asked],
         max_tokens=wanted,
         min_tokens=integer(body, "min_tokens", 0),
         ignore_eos=bool(body.get("ignore_eos")),

@@ -1,0 +1,179 @@
+"""What a running server says of itself: its API, its metrics, the log of its start, its container.
+
+Under the names that fleet/claims.py claims.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import command
+import completion
+import container
+import durable
+import layout
+import metrics
+import startlog
+from errors import HostError
+from release import Release
+
+Source = Literal["api", "metrics", "log", "container"]
+Value = str | int | float | bool
+
+CACHE = "vllm:cache_config_info"
+ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
+ACCEPT_TRIES = 3
+ASK_S = 60.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One thing that a server says: ``value`` of ``name``; ``line`` is where it says it."""
+
+    name: str
+    value: Value
+    source: Source
+    line: str
+
+
+@dataclass
+class Seen:
+    """All that was seen. ``missing``: why a source said nothing."""
+
+    all: list[Observation] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+
+    def of(self, name: str) -> list[Observation]:
+        """What was seen of one claim."""
+        return [one for one in self.all if one.name == name]
+
+
+def observe(release: Release) -> Seen:
+    """Ask the server of ``release`` and those who started it; reads only, but for the short
+    completions that make a speculating server count. Never raises for what a server does."""
+    seen = Seen()
+    _from_api(release, seen)
+    _from_metrics(release, seen)
+    _from_log(release, seen)
+    _from_container(release, seen)
+    return seen
+
+
+def target(release: Release, timeout_s: float = ASK_S) -> completion.Target:
+    """Where and under which name the server of ``release`` answers."""
+    return completion.Target(
+        release.address,
+        release.port,
+        release.served_name,
+        timeout_s,
+        api_key=completion.api_key(),
+    )
+
+
+def _from_api(release: Release, seen: Seen) -> None:
+    deadline = time.monotonic() + ASK_S
+    try:
+        cards = completion.ask(target(release), "GET", "/v1/models", None, deadline).get("data")
+        told = completion.ask(target(release), "GET", "/version", None, deadline)
+    except completion.Failed as failed:
+        seen.missing["api"] = str(failed)
+        return
+    seen.version = str(told.get("version", ""))
+    for card in cards if isinstance(cards, list) else []:
+        if isinstance(card, dict):
+            seen.all += _card(card)
+
+
+def _card(card: dict[str, Any]) -> Iterator[Observation]:
+    keys = {"max_model_len": "max_model_len", "model": "root", "served_name": "id"}
+    for name, key in keys.items():
+        if isinstance(value := card.get(key), str | int):
+            yield Observation(name, value, "api", f"/v1/models: {key}={value}")
+
+
+def _from_metrics(release: Release, seen: Seen) -> None:
+    text = metrics.read(release.address, release.port)
+    if text is None:
+        seen.missing["metrics"] = "/metrics gave no answer"
+        return
+    engines = metrics.labels(text, CACHE)
+    if not engines:
+        seen.missing["metrics"] = f"/metrics has no {CACHE}"
+    seen.all += [one for labels in engines for one in _cache(labels)]
+    if "speculation_accepts" in release.claims:
+        seen.all.append(_accepts(release, text))
+
+
+def _cache(labels: dict[str, str]) -> Iterator[Observation]:
+    kinds: dict[str, tuple[str, type]] = {
+        "cache_dtype": ("kv_cache_dtype", str),
+        "enable_prefix_caching": ("prefix_caching", bool),
+        "gpu_memory_utilization": ("gpu_memory_utilization", float),
+        "kv_cache_memory_bytes": ("kv_cache_memory_bytes", int),
+    }
+    for label, (name, kind) in kinds.items():
+        text = labels.get(label)
+        if text is None:
+            continue
+        try:
+            value = text == "True" if kind is bool else kind(text)
+        except ValueError:
+            value = text  # None, say: not what any claim allows
+        yield Observation(name, value, "metrics", f'{CACHE}{{{label}="{text}"}}')
+
+
+def _accepts(release: Release, text: str) -> Observation:
+    """Whether a drafted token was ever accepted; a server that has not been asked yet is asked."""
+    for tokens in (0, *(32 * n for n in range(1, ACCEPT_TRIES + 1))):
+        if tokens:
+            completion.complete(_longer(release, tokens))
+            text = metrics.read(release.address, release.port) or text
+        total = metrics.total(text, ACCEPTED)
+        if total:
+            break
+    line = f"no {ACCEPTED} in /metrics" if total is None else f"{ACCEPTED} {total:.0f}"
+    return Observation("speculation_accepts", bool(total), "metrics", line)
+
+
+def _longer(release: Release, tokens: int) -> completion.Target:
+    made = target(release)
+    text = "one two three four one two three four one two three four"
+    return completion.Target(**{**vars(made), "prompt": text, "max_tokens": tokens})
+
+
+def _from_log(release: Release, seen: Seen) -> None:
+    """The lines that vllm.service kept when this very server started."""
+    record = durable.read_json(layout.SERVING) or {}
+    said = record.get("said")
+    if record.get("release") != release.digest or not isinstance(said, list):
+        seen.missing["log"] = f"{layout.SERVING} has no lines of release {release.digest}"
+        return
+    lines = [str(line) for line in said]
+    found = [Observation(name, value, "log", line) for name, value, line in startlog.read(lines)]
+    if not found:
+        seen.missing["log"] = "the log has no line 'Initializing a V1 LLM engine'"
+    seen.all += found
+    seen.version = seen.version or startlog.version(lines)
+
+
+def _from_container(release: Release, seen: Seen) -> None:
+    """The image by the name it was started by, which must be one of its own digests."""
+    try:
+        item = container.inspect(release.container)
+        if item is None:
+            seen.missing["container"] = f"there is no container {release.container}"
+            return
+        form = "{{json .RepoDigests}}"
+        digests = json.loads(command.run(["docker", "inspect", "-f", form, item.image_id]))
+    except (HostError, ValueError) as error:
+        seen.missing["container"] = str(error)
+        return
+    line = f"docker inspect {release.container}: {item.image}, {item.image_id}"
+    own = digests if isinstance(digests, list) else []
+    value = item.image if item.image in own or not own else str(own[0])
+    seen.all.append(Observation("image", value, "container", line))
