@@ -46,6 +46,7 @@ LONG = {
     "test_operations",
     "test_proxy",
     "test_real_replica",
+    "test_proofs",
     "test_real_vllm",
     "test_replicas",
     "test_secrets",

@@ -1,0 +1,157 @@
+"""What a server says of itself against what is claimed, and every way to contradict a claim."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import layout
+import observation
+import proofs
+import pytest
+import startlog
+from release import Release, parse
+
+from tests.files.standin_process import NAME, Standin, standin
+
+REAL = (Path(__file__).parent / "engine_lines.txt").read_text().splitlines()
+FLAGS = (
+    *("--max-model-len", "512", "--enforce-eager", "--enable-prefix-caching"),
+    *("--kv-cache-dtype", "fp8", "--gpu-memory-utilization", "0.5", "--dtype", "float32"),
+    *("--attention-backend", "FLASHINFER", "--moe-backend", "marlin"),
+    "--speculative-config",
+    '{"method": "eagle3", "model": "draft", "num_speculative_tokens": 3}',
+)
+CLAIMS: dict[str, list[Any]] = {
+    "attention_backend": ["FLASHINFER"],
+    "cudagraph_mode": ["NONE"],
+    "dtype": ["float32"],
+    "enforce_eager": [True],
+    "gpu_memory_utilization": [0.5],
+    "kernel_fallback": ["none"],
+    "kv_cache_dtype": ["fp8", "fp8_e4m3"],
+    "max_model_len": [512],
+    "moe_backend": ["marlin"],
+    "prefix_caching": [True],
+    "quantization": ["none"],
+    "served_name": [NAME],
+    "speculation": ["eagle3:3"],
+    "speculation_accepts": [True],
+    "trust_remote_code": [False],
+}
+FP4 = "Weight-only FP4 compression will be used leveraging the Marlin kernel."
+
+
+def release_of(server: Standin, **claims: list[Any]) -> Release:
+    facts = {
+        **{"digest": "0" * 12, "mode": "m", "model": NAME, "revision": "r", "image": "i"},
+        **{"served_name": NAME, "listen": "127.0.0.1", "port": server.port},
+        **{"ready_timeout_s": 5, "drain_timeout_s": 5, "stall_timeout_s": 5},
+        **{"memory_needed_kib": 0, "container": "no-such", "claims": {**CLAIMS, **claims}},
+    }
+    return parse(facts, Path("release.json"))
+
+
+def proved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, lies: dict[str, Any]
+) -> dict[str, proofs.Proof]:
+    """The proofs of a server that was started with these lies."""
+    environ = {f"STANDIN_{name.upper()}": json.dumps(value) for name, value in lies.items()}
+    with standin(folder, *FLAGS, **environ) as server:
+        release = release_of(server)
+        said = [line for line in (folder / "log").read_text().splitlines() if startlog.tells(line)]
+        record = {"release": release.digest, "said": said}
+        (folder / "serving.json").write_text(json.dumps(record))
+        monkeypatch.setattr(layout, "SERVING", folder / "serving.json")
+        seen = observation.observe(release)
+    return {proof.name: proof for proof in proofs.prove(release.claims, seen)}
+
+
+def test_an_honest_server_shows_every_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = proved(tmp_path, monkeypatch, {})
+    assert {name: proof.verdict for name, proof in found.items()} == dict.fromkeys(CLAIMS, "shown")
+    assert "metrics: vllm:cache_config_info" in found["kv_cache_dtype"].line
+    assert "log: kv_cache_dtype=fp8" in found["kv_cache_dtype"].line
+
+
+LIES: list[tuple[str, dict[str, Any]]] = [
+    ("cudagraph_mode", {"log_lines": ["... not supported; setting cudagraph_mode=PIECEWISE"]}),
+    ("dtype", {"engine_config": {"dtype": "torch.bfloat16"}}),
+    ("enforce_eager", {"engine_config": {"enforce_eager": "False"}}),
+    ("gpu_memory_utilization", {"cache_config": {"gpu_memory_utilization": "0.92"}}),
+    ("kernel_fallback", {"log_lines": [FP4]}),
+    ("kv_cache_dtype", {"cache_config": {"cache_dtype": "auto"}}),
+    ("max_model_len", {"max_model_len": 256}),
+    ("prefix_caching", {"cache_config": {"enable_prefix_caching": "False"}}),
+    ("quantization", {"engine_config": {"quantization": "mxfp4"}}),
+    ("speculation", {"engine_config": {"speculative_config": "None"}}),
+    ("speculation_accepts", {"metrics": {"vllm:spec_decode_num_accepted_tokens_total": 0}}),
+    ("trust_remote_code", {"engine_config": {"trust_remote_code": "True"}}),
+]
+
+
+@pytest.mark.parametrize(("name", "lies"), LIES, ids=[name for name, _ in LIES])
+def test_each_claim_can_be_refuted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, lies: dict[str, Any]
+) -> None:
+    found = proved(tmp_path, monkeypatch, lies)
+    assert [proof.name for proof in proofs.refuted(found.values())] == [name]
+
+
+def test_what_nothing_says_is_unknown_and_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with standin(tmp_path, *FLAGS, STANDIN_METRICS_STATUS="500") as server:
+        monkeypatch.setattr(layout, "SERVING", tmp_path / "none.json")
+        release = release_of(server)
+        found = proofs.prove(release.claims, observation.observe(release))
+    by_name = {proof.name: proof for proof in found}
+    assert by_name["kv_cache_dtype"].verdict == "unknown"
+    assert "metrics: /metrics gave no answer; log: " in by_name["kv_cache_dtype"].line
+    assert by_name["max_model_len"].verdict == "shown"
+
+
+def test_the_real_servers_line_is_understood() -> None:
+    plain, speculative = (
+        {name: value for name, value, _ in startlog.read([line])} for line in REAL
+    )
+    assert plain == {
+        **{"cudagraph_mode": "NONE", "dtype": "float32", "enforce_eager": True},
+        **{"kernel_fallback": "none", "kv_cache_dtype": "auto", "max_model_len": 512},
+        **{"model": "/models/lab--tiny", "prefix_caching": True, "quantization": "none"},
+        **{"served_name": "lab/tiny", "speculation": "none", "trust_remote_code": False},
+    }
+    assert speculative["speculation"] == "draft_model:3"
+    assert startlog.version(REAL) == "0.32.0"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("Using FLASHINFER backend.", "attention_backend", "FLASHINFER"),
+        (
+            "Using TRITON_MLA attention backend out of potential backends: ['TRITON_MLA'].",
+            "attention_backend",
+            "TRITON_MLA",
+        ),
+        ("Cannot use FLASHINFER backend on CPU.", "attention_backend", "CPU_ATTN"),
+        ("Using 'MARLIN' NvFp4 MoE backend out of potential", "moe_backend", "marlin"),
+        ("Using FLASHINFER_CUTLASS Fp8 MoE backend out of", "moe_backend", "flashinfer_cutlass"),
+        (
+            "Using MarlinNvFp4LinearKernel for NVFP4 GEMM",
+            "linear_backend",
+            "MarlinNvFp4LinearKernel",
+        ),
+        (
+            "NVFP4 linear falling back to the slow and unoptimized emulation backend",
+            "kernel_fallback",
+            "emulation",
+        ),
+    ],
+)
+def test_later_lines_are_understood(line: str, name: str, value: str) -> None:
+    assert startlog.tells(line)
+    assert (name, value) in [found[:2] for found in startlog.read([REAL[0], line])]
