@@ -14,15 +14,19 @@ from fleet.settings import Settings
 
 # These travel on stdin and are never installed.
 BY_STDIN = {
+    "answers",
+    "auth_probe",
     "built_image",
     "check_arguments",
     "check_repository",
     "front_door",
+    "golden",
     "haproxy_config",
     "prepare_login",
     "install_packages",
     "job",
     "own_address",
+    "prove",
     "remove",
     "snapshot",
     "status",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api.command import FunctionCommand
@@ -12,7 +13,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from deploys import haproxy as instances
-from deploys import remote
+from deploys import programs, remote
 from deploys.host_state import Watch
 from deploys.operations import Commands, refuse, tree
 from fleet import haproxy, vault
@@ -21,6 +22,7 @@ from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
 WILDCARDS = ("0.0.0.0", "::")
+PROBE_S = 120
 DOOR_S = 15  # workers that a reload replaces answer for a moment
 
 
@@ -86,16 +88,18 @@ def notes(settings: Settings) -> list[str]:
     return lines
 
 
-def door(settings: Settings, accepted: Collection[str], refused: Collection[str] = ()) -> str:
-    """ "" when clients of the current host are let in by these keys only; else what is wrong."""
+def _door_request(
+    settings: Settings, accepted: Collection[str], refused: Collection[str] = ()
+) -> dict[str, object]:
+    """What front_door.py is asked; SettingsError where there is no authority yet."""
     ca = None if settings.tls == "off" else ""
     if settings.tls == "own-ca":
         signer = vault.signer(settings)
         if signer is None:
-            return f"{vault.certificates(settings)}: there is none yet; run deploy.py"
+            raise SettingsError(f"{vault.certificates(settings)}: there is none yet; run deploy.py")
         ca = signer.certificate
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    request = {
+    return {
         "address": loopback.get(settings.listen, settings.listen),
         "port": settings.api_port,
         "name": settings.host,
@@ -104,23 +108,35 @@ def door(settings: Settings, accepted: Collection[str], refused: Collection[str]
         "refused": list(refused),
         "timeout_s": DOOR_S,
     }
+
+
+def door(settings: Settings, accepted: Collection[str], refused: Collection[str] = ()) -> str:
+    """ "" when clients of the current host are let in by these keys only; else what is wrong."""
     try:
+        request = _door_request(settings, accepted, refused)
         return "; ".join(remote.ask(host, "front_door", request)["problems"])
+    except SettingsError as error:
+        return error.problems[0]
     except (remote.Refused, OSError, EOFError) as error:
         return f"the proxy could not be asked: {error}"
 
 
-def problem(settings: Settings) -> str:
-    """What is wrong with the API as clients see it; "" where nothing is, or it is not for them."""
+def probe(settings: Settings) -> dict[str, Any]:
+    """The API as clients see it, every route of it: ``problems`` (lines), ``routes``, ``counts``
+    by kind of key and status. {} where it is not for others."""
     if not settings.exposed:
-        return ""
+        return {}
     try:
         keys = vault.keys(settings) if settings.api_auth == "key" else []
         if not keys and settings.api_auth == "key":
-            return f"{vault.key_path(settings)}: there is none yet; run deploy.py"
-        return door(settings, keys)
+            raise SettingsError(f"{vault.key_path(settings)}: there is none yet; run deploy.py")
+        request = {**_door_request(settings, keys), "direct": settings.port}
+        command = programs.with_siblings("auth_probe", request)
+        return remote.parse(remote.run(host, command, timeout_s=PROBE_S))
     except SettingsError as error:
-        return error.problems[0]
+        return {"problems": error.problems[:1]}
+    except (remote.Refused, OSError, EOFError) as error:
+        return {"problems": [f"the proxy could not be asked: {error}"]}
 
 
 @operation()

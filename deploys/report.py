@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
-from deploys.evidence import write_evidence
+from deploys.evidence import proof_columns, write_evidence
 from fleet.preflight_finding import Finding
 
 EXIT_OK = 0
@@ -31,7 +31,8 @@ class HostResult:
     """One host's part of the run. Times in seconds, speed in tokens per second.
 
     ``wanted`` is the release the host was to end with, ``changes`` what differs in it from the one
-    that served before.
+    that served before. ``proofs`` are files/proofs.py's; ``server``: version, image, model revision
+    and greedy answers.
     """
 
     host: str
@@ -49,6 +50,8 @@ class HostResult:
     reason: str = ""
     changes: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    proofs: list[dict[str, str]] = field(default_factory=list)
+    server: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -195,12 +198,14 @@ def closing_table(run: RunReport) -> None:
         ("completion, or reason", [r.reason or r.completion for r in results]),
     ]
     console().print(table_of(columns))
-    evidence = write_evidence(run)
+    if any(result.proofs for result in results):
+        console().print(table_of(proof_columns(results)))
+    path = write_evidence(run)
     counts = Counter(r.outcome for r in results)
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     elapsed = time.monotonic() - run.began
     print(f"{told}; {elapsed:.0f} s; exit code {run.exit_code()}", file=sys.stderr)
-    print(f"evidence: {evidence}", file=sys.stderr)
+    print(f"evidence: {path}", file=sys.stderr)
 
 
 def table_of(columns: Sequence[tuple[str, list[str]]]) -> Table:

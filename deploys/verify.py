@@ -1,7 +1,8 @@
-"""The gate at the end of every run: a real completion under the right name, from every host."""
+"""The end of every run: answers under the right name, the claims held, the door closed."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pyinfra import host
@@ -15,12 +16,12 @@ from deploys.report import RUN, closing_table
 from fleet import difference, preflight, render
 from fleet.settings import Settings
 
-GATE_S = 180  # one short completion, also behind a full queue
+GATE_S = 300  # some short answers, also behind a full queue
 PATIENCE_S = 30  # for a connection that breaks
 
 
 def _ask(settings: Settings) -> dict[str, Any]:
-    """``completion.py``'s answer; a host that gives none is an answer too.
+    """``prove.py``'s answer; a host that gives none is an answer too.
 
     A release that is not the declared one is asked under the name that it has on the host.
     """
@@ -32,7 +33,8 @@ def _ask(settings: Settings) -> dict[str, Any]:
     if _is_worker(settings):
         declared["recorded"] = True
     asked = declared if _wanted(settings) == render.release(settings).digest else {}
-    command = programs.command("completion", asked)
+    recorded = settings.model.golden or {}
+    command = programs.with_siblings("prove", {**asked, "golden": recorded})
     try:
         lines = remote.insist(host, command, patience_s=PATIENCE_S, timeout_s=GATE_S)
         return remote.parse(lines)
@@ -59,7 +61,11 @@ def _judge(settings: Settings, answer: dict[str, Any]) -> str:
     result.release = serve.running(now) or ""
     result.completion = " ".join(str(answer.get("text", "")).split())
     result.tokens_per_s = answer.get("tokens_per_s")
+    result.proofs = list(answer.get("proofs") or [])
+    result.server = {key: answer[key] for key in ("version", "golden") if answer.get(key)}
+    result.server |= {key: facts[key] for key in ("image", "revision") if facts.get(key)}
     problem = "" if answer.get("ok") else str(answer.get("detail"))
+    problem = problem or _refuted(result.proofs)
     if not problem and result.release != wanted:
         problem = f"serves release {result.release or 'none'}, wanted {wanted}; run deploy.py"
     result.proved = not problem
@@ -69,13 +75,34 @@ def _judge(settings: Settings, answer: dict[str, Any]) -> str:
     return problem
 
 
+def _refuted(proofs: list[dict[str, str]]) -> str:
+    wrong = [proof for proof in proofs if proof["verdict"] == "refuted"]
+    lines = [
+        f"{p['name']}: claimed {p['claimed']}, found {p['found']} ({p['line']})" for p in wrong
+    ]
+    return f"{len(wrong)} refuted: {'; '.join(lines)}" if wrong else ""
+
+
 def _door(settings: Settings) -> str:
     """As clients outside see it: who is let in, and who is not."""
-    problem = proxy.problem(settings)
-    result = RUN.of(host.name)
+    probed, result = proxy.probe(settings), RUN.of(host.name)
+    problem = "; ".join(probed.get("problems", []))
+    if settings.exposed:
+        result.proofs.append(_door_proof(settings, probed, problem))
     result.proved = result.proved and not problem
     result.reason = result.reason or problem
     return problem
+
+
+def _door_proof(settings: Settings, probed: dict[str, Any], problem: str) -> dict[str, str]:
+    """Of an API that is not for others, the claim ``listen`` says what there is to say."""
+    return {
+        "name": "access",
+        "claimed": "a key for every route" if settings.api_auth == "key" else "no key",
+        "found": f"{probed.get('routes', 0)} routes asked, {len(probed.get('open', []))} open",
+        "verdict": "refuted" if problem else "shown",
+        "line": problem or f"answers by key and status: {json.dumps(probed.get('counts', {}))}",
+    }
 
 
 @operation()

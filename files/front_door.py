@@ -54,8 +54,13 @@ def problems(request: dict[str, Any]) -> list[str]:
     return [f"{place} {what}: found {s}, wanted {w}" for what, s, w in asked if s != w]
 
 
-def main(request: dict[str, Any]) -> None:
+def settled(request: dict[str, Any]) -> list[str]:
+    """As ``problems``, once all is as wanted or the time is over."""
     end = time.monotonic() + float(request.get("timeout_s", 10))
     while (found := problems(request)) and time.monotonic() < end:
         time.sleep(0.5)
-    print(json.dumps({"problems": found}), flush=True)
+    return found
+
+
+def main(request: dict[str, Any]) -> None:
+    print(json.dumps({"problems": settled(request)}), flush=True)

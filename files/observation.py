@@ -5,10 +5,13 @@ Under the names that fleet/claims.py claims.
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import command
@@ -21,13 +24,14 @@ import startlog
 from errors import HostError
 from release import Release
 
-Source = Literal["api", "metrics", "log", "container"]
+Source = Literal["api", "metrics", "log", "container", "kernel"]
 Value = str | int | float | bool
 
 CACHE = "vllm:cache_config_info"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 ACCEPT_TRIES = 3
 ASK_S = 60.0
+LISTENS = "0A"  # TCP_LISTEN
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def observe(release: Release) -> Seen:
     _from_metrics(release, seen)
     _from_log(release, seen)
     _from_container(release, seen)
+    _from_kernel(release, seen)
     return seen
 
 
@@ -177,3 +182,20 @@ def _from_container(release: Release, seen: Seen) -> None:
     own = digests if isinstance(digests, list) else []
     value = item.image if item.image in own or not own else str(own[0])
     seen.all.append(Observation("image", value, "container", line))
+
+
+def _from_kernel(release: Release, seen: Seen) -> None:
+    """Every address on which something listens on the server's port."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for words in (line.split() for line in Path(table).read_text().splitlines()[1:]):
+            address, _, port = words[1].partition(":")
+            if words[3] == LISTENS and int(port, 16) == release.port:
+                line = f"{table}: {words[1]}"
+                seen.all.append(Observation("listen", _address(address), "kernel", line))
+
+
+def _address(text: str) -> str:
+    """The kernel writes addresses as 32-bit words in the machine's byte order."""
+    raw = bytes.fromhex(text)
+    words = [int.from_bytes(raw[i : i + 4], sys.byteorder) for i in range(0, len(raw), 4)]
+    return str(ipaddress.ip_address(b"".join(word.to_bytes(4, "big") for word in words)))

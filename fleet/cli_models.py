@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,12 @@ def add(commands: Any) -> None:
     locks.add_argument(
         "--check", action="store_true", help="show what would change, write nothing; 1 if anything"
     )
+    locks.add_argument(
+        "--golden",
+        type=Path,
+        metavar="EVIDENCE",
+        help="take the greedy answers of a proved host into the lock: its file in evidence/",
+    )
     locks.set_defaults(run=_lock)
 
 
@@ -44,15 +51,46 @@ def _lock(options: argparse.Namespace) -> int:
         repo = models.repo_name(options.model)
     except ValueError as error:
         raise SettingsError(f"command line: found {options.model!r}, {error}") from None
-    asked = hub.from_environment(os.environ, options.token_file)
-    text = lock.text(hub.make_lock(asked, repo, options.revision))
     path = models.MODELS / models.file_name(repo)
+    if options.golden:
+        return _write(path, lock.text(_with_golden(repo, options.golden)), check=options.check)
+    asked = hub.from_environment(os.environ, options.token_file)
+    made = hub.make_lock(asked, repo, options.revision)
+    return _write(path, lock.text(_keeping_golden(made)), check=options.check)
+
+
+def _with_golden(repo: str, evidence: Path) -> models.ModelLock:
+    """The lock there is, with the answers in ``evidence``; they must be of the same revision."""
+    try:
+        body = json.loads(evidence.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{evidence}: cannot be used: {error}") from None
+    revision, answers = lock.recorded(body, repo, str(evidence))
+    known = models.load(repo, place="command line", key="model")
+    if known.revision != revision:
+        raise SettingsError(
+            f"{evidence}: found revision {revision}, allowed: the lock's, {known.revision}"
+        )
+    return known.model_copy(update={"golden": answers})
+
+
+def _keeping_golden(made: models.ModelLock) -> models.ModelLock:
+    """Recorded answers hold as long as the revision is the same."""
+    if not models.is_locked(made.repo):
+        return made
+    known = models.load(made.repo)
+    return made.model_copy(
+        update={"golden": known.golden if known.revision == made.revision else None}
+    )
+
+
+def _write(path: Path, text: str, *, check: bool) -> int:
     change = lock.diff(path.read_text() if path.is_file() else "", text, f"models/{path.name}")
     if not change:
-        print(f"models/{path.name} is as the Hub says")
+        print(f"models/{path.name} is as it should be")
         return 0
     sys.stdout.write(change)
-    if options.check:
+    if check:
         return 1
     part = path.with_suffix(".part")
     part.write_text(text)

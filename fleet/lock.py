@@ -177,7 +177,7 @@ def make(
 def text(lock: ModelLock) -> str:
     """The lock as YAML: the same facts always give the same bytes."""
     head = f"# Written by: fleet lock {lock.repo}\n"
-    values = lock.model_dump(mode="json")
+    values = lock.model_dump(mode="json", exclude_none=True)
     return head + yaml.safe_dump(values, sort_keys=True, allow_unicode=False, width=4096)
 
 
@@ -187,3 +187,19 @@ def diff(old: str, new: str, name: str) -> str:
         old.splitlines(), new.splitlines(), name, name, "old", "new", 2, ""
     )
     return "".join(f"{line}\n" for line in lines)
+
+
+def recorded(evidence: object, repo: str, place: str) -> tuple[str, dict[str, str]]:
+    """Revision and greedy answers in the evidence of one host that was proved, or SettingsError."""
+    found = mapping(evidence, place)
+    server = mapping(found.get("server"), f"{place}: server")
+    answers = mapping(server.get("golden"), f"{place}: server: golden")
+    if found.get("model") != repo or found.get("proved") is not True:
+        raise SettingsError(
+            f"{place}: found model {shown(found.get('model'))}, "
+            f"proved {shown(found.get('proved'))}, allowed: a host that was proved with {repo}"
+        )
+    revision = _hex(server.get("revision"), 40, f"{place}: server: revision")
+    if not answers or not all(isinstance(each, str) for each in answers.values()):
+        raise SettingsError(f"{place}: server: golden: allowed: an answer for each prompt")
+    return revision, {str(prompt): str(answer) for prompt, answer in answers.items()}

@@ -68,6 +68,10 @@ class ModelLock(Strict):
         default={}, description="the parts of config.json that decide memory and kernels, verbatim"
     )
 
+    golden: dict[str, str] | None = Field(
+        default=None, description="greedy answers of a proved server, by prompt"
+    )
+
     @property
     def size(self) -> int:
         """Bytes of all files together."""

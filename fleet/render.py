@@ -192,6 +192,7 @@ def claims(settings: Serving) -> dict[str, Values]:
     return {
         **mode_claims(serve_arguments(settings), facts(settings.model)),
         "image": [settings.vllm_image],
+        "listen": [LISTEN],
         "model": [f"{HUB}/{settings.model.snapshot}"],
         "served_name": [served_name(settings)],
     }

@@ -32,6 +32,36 @@ def fleet(deployed: Lab) -> Fleet:
     return Fleet(deployed)
 
 
+def test_an_honest_server_shows_every_claim(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = fleet.run("verify.py", vllm_mode=fleet.mode)
+    assert ran.code == 0, ran.output[-6000:]
+    with capsys.disabled():
+        print("\n" + ran.output[-6000:])
+    found = {proof["name"]: proof["verdict"] for proof in ran.hosts[fleet.names[0]]["proofs"]}
+    assert set(found.values()) == {"shown"}, found
+    assert {"image", "listen", "model", "answer: chat, streamed", "quantization"} <= set(found)
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "answer: chat": {"chat_500": True},
+    "answer: completion": {"usage_by_chunks": True},
+    "answer: completion, streamed": {"stream_cut": True},
+}
+
+
+@pytest.mark.parametrize("proof", sorted(ANSWERS))
+def test_a_wrong_answer_fails_the_proof(fleet: Fleet, proof: str) -> None:
+    host = fleet.names[0]
+    fleet.knobs(host, everything=True, **ANSWERS[proof])
+    ran = fleet.run("verify.py", vllm_mode=fleet.mode)
+    fleet.clean(host)
+    assert ran.code == 1, ran.output[-4000:]
+    found = {each["name"]: each["verdict"] for each in ran.hosts[host]["proofs"]}
+    assert found[proof] == "refuted", found
+
+
 @pytest.mark.parametrize("claim", sorted(LIES))
 def test_a_refuted_claim_fails_the_gate_and_the_host_goes_back(fleet: Fleet, claim: str) -> None:
     fleet.healthy()

@@ -1,0 +1,50 @@
+"""All that a host can show of its server: answers in every form, and each claim of its release.
+
+Travels on stdin together with its siblings. Read-only but for the requests it makes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import answers
+import completion
+import golden
+import observation
+import proofs
+import release as releases
+from errors import HostError
+
+
+def main(request: dict[str, Any]) -> None:
+    """Print one JSON line: completion.py's result, proofs, the server's version, golden answers.
+
+    Keys of ``request``, all optional: those of completion.py, ``golden`` (prompt → answer).
+    """
+    found: dict[str, Any] = {"proofs": [], "version": "", "golden": {}}
+    try:
+        target = completion.target_from(request)
+        result = completion.complete(target)
+        if result.ok:
+            found |= _shown(target, request.get("golden") or {})
+    except (HostError, OSError, KeyError, ValueError) as error:
+        why = f"no release to check: {' '.join(str(error).split())}"
+        result = completion.Result(False, "refused", why, str(request.get("served_name", "")))
+    print(json.dumps({**asdict(result), **found}, sort_keys=True), flush=True)
+
+
+def _shown(target: completion.Target, recorded: dict[str, str]) -> dict[str, Any]:
+    """What is worth asking of a server that answers at all."""
+    release = releases.current()
+    seen = observation.observe(release)
+    shown = [*answers.ask_all(target), *proofs.prove(release.claims, seen)]
+    greedy = golden.answers(target)
+    if recorded:
+        shown.insert(0, golden.proof(recorded, greedy))
+    return {
+        "proofs": [asdict(proof) for proof in shown],
+        "version": seen.version,
+        "golden": greedy,
+    }
