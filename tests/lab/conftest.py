@@ -47,6 +47,7 @@ LONG = {
     "test_proxy",
     "test_real_replica",
     "test_proofs",
+    "test_proofs_real",
     "test_real_vllm",
     "test_replicas",
     "test_secrets",
