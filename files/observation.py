@@ -179,9 +179,15 @@ def _from_container(release: Release, seen: Seen) -> None:
         seen.missing["container"] = str(error)
         return
     line = f"docker inspect {release.container}: {item.image}, {item.image_id}"
-    own = digests if isinstance(digests, list) else []
-    value = item.image if item.image in own or not own else str(own[0])
+    names = [str(name) for name in digests] if isinstance(digests, list) else []
+    ours = [name for name in names if _digest(name) == _digest(item.image)]
+    value = item.image if ours or not names else names[0]
     seen.all.append(Observation("image", value, "container", line))
+
+
+def _digest(name: str) -> str:
+    """Registries have several names, docker.io or none; the digest is one."""
+    return name.rpartition("@")[2]
 
 
 def _from_kernel(release: Release, seen: Seen) -> None:

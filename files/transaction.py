@@ -191,7 +191,8 @@ class Transaction:
 
     def prove(self, release: Release) -> None:
         """What the new server says of itself must not contradict what its release claims."""
-        if cluster.is_worker(release):  # what it serves with, its head says
+        # of a worker its head tells; an older version staged no claims
+        if cluster.is_worker(release) or not release.claims:
             return
         wrong = proofs.refuted(proofs.prove(release.claims, observation.observe(release)))
         if wrong:
@@ -213,13 +214,7 @@ class Transaction:
 
 def target(release: Release) -> completion.Target:
     """The completion that ``release`` has to answer."""
-    return completion.Target(
-        release.address,
-        release.port,
-        release.served_name,
-        timeout_s=max(60, release.stall_timeout_s),
-        api_key=completion.api_key(),
-    )
+    return observation.target(release, max(60, release.stall_timeout_s))
 
 
 def serves(digest: str) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fleet.case import facts
-from fleet.mode_claims import Values, mode_claims
 from fleet.combine import arguments, environment
 from fleet.gb10 import GPU_GIB
+from fleet.mode_claims import Values, mode_claims
 from fleet.serving import Serving
 
 HUB = "/models/hub"  # the model cache, as the container sees it
@@ -188,11 +188,14 @@ def serve_environment(settings: Serving) -> dict[str, str]:
 
 
 def claims(settings: Serving) -> dict[str, Values]:
-    """What the release says of the server that will run: claims by name."""
+    """What the release says of the server that will run: claims by name.
+
+    Beyond loopback the proxy may have the same port on another address.
+    """
     return {
         **mode_claims(serve_arguments(settings), facts(settings.model)),
         "image": [settings.vllm_image],
-        "listen": [LISTEN],
+        **({"listen": [LISTEN]} if settings.listen == LISTEN else {}),
         "model": [f"{HUB}/{settings.model.snapshot}"],
         "served_name": [served_name(settings)],
     }

@@ -34,7 +34,7 @@ class Serving(ServeSettings):
     def locks(self) -> tuple[ModelLock, ...]:
         """Every model the server reads: the model, and the draft model if there is one."""
         draft = self.speculation.draft if self.speculation else None
-        return (self.model, draft) if draft else (self.model,)
+        return (self.model, draft) if draft and draft.repo != self.model.repo else (self.model,)
 
 
 def load(

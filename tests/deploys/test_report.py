@@ -104,7 +104,11 @@ def test_table_and_evidence_tell_the_same(
     body = json.loads(written.read_text())
     assert (body["exit_code"], len(body["hosts"])) == (3, 2)
     assert body["hosts"][0]["downtime_s"] == 12.5
-    assert [path.suffix for path in written.parent.iterdir()] == [".json"]
+    assert {path.name for path in written.parent.iterdir()} == {written.name, written.stem}
+    hosts = [path.stem for path in written.with_suffix("").iterdir()]
+    assert sorted(hosts) == sorted(
+        each["host"] for each in json.loads(written.read_text())["hosts"]
+    )
 
 
 def test_evidence_that_cannot_be_written_is_told(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import answers
+import auth_probe
+import completion
+import golden
 import layout
 import observation
 import proofs
 import pytest
 import startlog
+from errors import HostError
+from phases import Activation
 from release import Release, parse
+from transaction import Transaction
 
 from tests.files.standin_process import NAME, Standin, standin
 
@@ -155,3 +163,66 @@ def test_the_real_servers_line_is_understood() -> None:
 def test_later_lines_are_understood(line: str, name: str, value: str) -> None:
     assert startlog.tells(line)
     assert (name, value) in [found[:2] for found in startlog.read([REAL[0], line])]
+
+
+ANSWERS: list[tuple[str, dict[str, Any]]] = [
+    ("answer: chat", {"chat_500": True}),
+    ("answer: completion", {"usage_by_chunks": True}),
+    ("answer: completion, streamed", {"stream_cut": True}),
+    ("answer: chat, streamed", {"empty_text": True}),
+]
+
+
+def test_answers_are_counted_by_tokens(tmp_path: Path) -> None:
+    with standin(tmp_path) as server:
+        found = answers.ask_all(server.target())
+    assert [proof.verdict for proof in found] == ["shown"] * 4
+    assert found[1].found == f"16 tokens in 15 pieces under {NAME}"
+
+
+@pytest.mark.parametrize(("name", "lies"), ANSWERS, ids=[name for name, _ in ANSWERS])
+def test_a_wrong_answer_is_refuted(tmp_path: Path, name: str, lies: dict[str, Any]) -> None:
+    with standin(tmp_path) as server:
+        server.knobs(**lies)
+        found = {proof.name: proof for proof in answers.ask_all(server.target())}
+    assert found[name].verdict == "refuted", found[name]
+
+
+def test_golden_answers_bear_another_ending_and_no_other_text(tmp_path: Path) -> None:
+    with standin(tmp_path) as server:
+        recorded = golden.answers(server.target())
+        assert recorded[golden.PROMPTS[0]].startswith(" Small weights, fast start:")
+        ending = {prompt: text.rsplit(" ", 3)[0] + " a b c" for prompt, text in recorded.items()}
+        assert golden.proof(ending, recorded).verdict == "shown"
+        server.knobs(text="of quite another model")
+        other = golden.proof(recorded, golden.answers(server.target()))
+    assert (other.verdict, other.found) == ("refuted", "0%")
+
+
+def test_a_bare_server_with_a_key_has_open_routes(tmp_path: Path) -> None:
+    with standin(tmp_path, VLLM_API_KEY="sesame-open", wait=False) as server:
+        deadline = time.monotonic() + 15
+        while completion.complete(server.target(1)).fault == "refused":
+            assert time.monotonic() < deadline
+        door = {"address": "127.0.0.1", "port": server.port, "direct": server.port, "ca": None}
+        found = auth_probe.probe({**door, "accepted": ["sesame-open"]})
+    assert found["routes"] > 30
+    assert any(line.startswith("POST /invocations without key") for line in found["open"])
+    assert any(line.startswith("GET /metrics without key") for line in found["open"])
+    assert not any(line.startswith("GET /v1/models ") for line in found["open"])
+    assert "sesame-open" not in json.dumps(found)
+
+
+def test_the_transaction_refuses_a_server_that_contradicts_its_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lie = json.dumps({"cache_dtype": "auto"})
+    with standin(tmp_path, *FLAGS, STANDIN_CACHE_CONFIG=lie) as server:
+        monkeypatch.setattr(layout, "SERVING", tmp_path / "none.json")
+        release = release_of(server)
+        blank = dict.fromkeys(("id", "release", "who", "origin", "why", "boot_id"), "x")
+        now = Activation(**blank, before=None, before_previous=None, started=0.0)
+        with pytest.raises(HostError) as caught:
+            Transaction(now).prove(release)
+    told = "gate: 1 refuted: kv_cache_dtype: claimed fp8 or fp8_e4m3, found auto (metrics: "
+    assert str(caught.value).startswith(told)

@@ -85,7 +85,7 @@ def test_deepseek_v3_on_one_host_is_refused_with_the_hosts_it_needs(
         (
             ("show", "nope"),
             "command line: vllm_mode: found 'nope', allowed: deepseek, lab-alternative, "
-            "lab-standard, long-context, nvfp4, speculative, standard, ultimate",
+            "lab-speculative, lab-standard, long-context, nvfp4, speculative, standard, ultimate",
         ),
         (
             ("show", "nvfp4", "--model", "lab/tiny"),

@@ -27,7 +27,7 @@ PAIRS = {
     "long-context": "org/dense-nvfp4",
     "lab-standard": "org/tiny",
     "lab-alternative": "org/tiny",
-    "lab-speculative": "org/tiny",
+    "lab-speculative": "org/dense",
 }
 
 

@@ -12,7 +12,10 @@ from tests.fleet import examples
 from tests.fleet.examples import DATA, load, problems
 
 ALL = "group_data/all.py: "
-MODES = "deepseek, lab-alternative, lab-speculative, lab-standard, long-context, nvfp4, speculative, standard, ultimate"
+MODES = (
+    "deepseek, lab-alternative, lab-speculative, lab-standard, long-context, nvfp4, speculative, "
+    "standard, ultimate"
+)
 
 
 def test_good_data_loads_and_joins_mode_and_model(files: Catalogue) -> None:
