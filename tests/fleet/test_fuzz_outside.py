@@ -160,7 +160,7 @@ def test_a_metric_that_is_no_number(line: str) -> None:
 def test_an_answer_of_the_server(status: int, body: bytes) -> None:
     try:
         reply = completion._parsed("/v1/completions", status, body)
-    except completion._Failed as failed:
+    except completion.Failed as failed:
         assert len(str(failed).splitlines()) <= 1
     else:
         assert completion._generated(reply) is not None
