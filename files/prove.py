@@ -25,9 +25,10 @@ def main(request: dict[str, Any]) -> None:
     """
     found: dict[str, Any] = {"proofs": [], "version": "", "golden": {}}
     try:
+        told = completion.recorded() if request.get("recorded") else None
         target = completion.target_from(request)
-        result = completion.complete(target)
-        if result.ok:
+        result = told or completion.complete(target)
+        if result.ok and not told:  # of a rank without an API its head tells
             found |= _shown(target, request.get("golden") or {})
     except (HostError, OSError, KeyError, ValueError) as error:
         why = f"no release to check: {' '.join(str(error).split())}"
