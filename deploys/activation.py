@@ -116,8 +116,8 @@ def _begin(host: Host, settings: Settings, wish: Wish) -> dict[str, Any]:
         "why": f"{wish.why} (run {RUN_ID} for {host.name})",
         "keep_releases": settings.keep_releases,
         "break_lock": settings.break_lock,
-        "rollback": wish.rollback,
         **({"speed": dict(wish.speed)} if wish.speed else {}),
+        **({"rollback": True} if wish.rollback else {}),
     }
     for _ in range(BEGIN_TRIES):
         try:

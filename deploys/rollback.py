@@ -40,7 +40,8 @@ def _say_what_serves_then(now: Snapshot) -> None:
 
 
 def _changes(now: Snapshot) -> list[str]:
-    return differences(now.serving.texts, now.serving.previous_texts)
+    """What differs in the release that it goes back to; nothing where it is there already."""
+    return [] if went_back(now) else differences(now.serving.texts, now.serving.previous_texts)
 
 
 @operation()
