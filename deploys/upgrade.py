@@ -115,11 +115,12 @@ def _guarded(host: Host, settings: Settings) -> str:
     try:
         if serves(current(settings)):
             _stop(host, settings)
+            forget()  # what is read from here on is of a host that does not serve
         _move(settings)
     except (remote.Refused, remote.Lost, ConnectionError) as error:
         problem = str(error)
     except NestedOperationError:
-        problem = RUN.why(host.name)
+        problem = RUN.of(host.name).reason or RUN.why(host.name)
     serve.rollout(settings, "upgrade").meet(host.name)  # a replica starts on equal hosts
     forget()
     if served:
