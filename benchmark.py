@@ -7,10 +7,11 @@ Nothing is stopped and no second model is loaded. 'fleet report' makes a page of
 'fleet baseline set' what later switches are compared with.
 """
 
-from deploys import benchmark, cache, host_settings, verify
+from deploys import benchmark, cache, host_settings, serves, verify
 
 settings = host_settings()
 
-cache.run(settings=settings)  # the host programs as they are here
-benchmark.run(settings=settings)
-verify.run(settings=settings)
+if serves(settings):
+    cache.run(settings=settings)  # the host programs as they are here
+    benchmark.run(settings=settings)
+    verify.run(settings=settings)

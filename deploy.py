@@ -12,6 +12,7 @@ from deploys import (
     driver,
     fabric,
     firewall,
+    gateway,
     host_settings,
     image,
     model,
@@ -19,25 +20,30 @@ from deploys import (
     preflight,
     proxy,
     serve,
+    serves,
     toolkit,
     verify,
 )
 
 settings = host_settings()
 
-preflight.run(settings=settings)
-base.run(settings=settings)
-driver.run(settings=settings)  # may reboot: before anything that serves is touched
-docker.run(settings=settings)
-firewall.run(settings=settings)  # before anything listens
-fabric.run(settings=settings)  # only for hosts that are cabled
-toolkit.run(settings=settings)  # its CDI devices need the driver; Docker has to know its runtime
-nfs.run(settings=settings)  # only where hosts share one cache
-cache.run(settings=settings)
-image.run(settings=settings)
-arguments.run(settings=settings)  # before a long download
-toolkit.prove(settings=settings)
-model.run(settings=settings)  # downloads with the image's own huggingface_hub
-proxy.run(settings=settings)  # only where the API is reached from outside the host
-serve.run(settings=settings)
-verify.run(settings=settings)
+if serves(settings):
+    preflight.run(settings=settings)
+    base.run(settings=settings)
+    driver.run(settings=settings)  # may reboot: before anything that serves is touched
+    docker.run(settings=settings)
+    firewall.run(settings=settings)  # before anything listens
+    fabric.run(settings=settings)  # only for hosts that are cabled
+    toolkit.run(settings=settings)  # its CDI devices need driver and Docker
+    nfs.run(settings=settings)  # only where hosts share one cache
+    cache.run(settings=settings)
+    image.run(settings=settings)
+    arguments.run(settings=settings)  # before a long download
+    toolkit.prove(settings=settings)
+    model.run(settings=settings)  # downloads with the image's own huggingface_hub
+    proxy.run(settings=settings)  # only where the API is reached from outside the host
+gateway.run(settings=settings)  # only in the group gateway
+if serves(settings):
+    serve.run(settings=settings)
+    verify.run(settings=settings)
+gateway.prove(settings=settings)

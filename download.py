@@ -6,13 +6,13 @@ pyinfra inventory.py download.py --data deep_check=true             read all of 
 pyinfra inventory.py download.py --data cancel=true                 stop downloads that run
 """
 
-from deploys import cache, host_settings, image, model, preflight
+from deploys import cache, host_settings, image, model, preflight, serves
 
 settings = host_settings()
 
 if settings.cancel:
     model.cancel(settings=settings)
-else:
+elif serves(settings):
     preflight.run(settings=settings)
     cache.run(settings=settings)
     image.run(settings=settings)

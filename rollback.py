@@ -5,9 +5,11 @@ pyinfra inventory.py rollback.py --data reason="answers turned out worse"
 A host that has gone back stays where it is when this runs again; deploy.py leads forward.
 """
 
-from deploys import host_settings, rollback, verify
+from deploys import gateway, host_settings, rollback, serves, verify
 
 settings = host_settings()
 
-rollback.run(settings=settings)
-verify.run(settings=settings)
+if serves(settings):
+    rollback.run(settings=settings)
+    verify.run(settings=settings)
+gateway.prove(settings=settings)

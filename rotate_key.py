@@ -7,9 +7,13 @@ First every host accepts both keys; only then the new one replaces the old in it
 control side, and the old one is dropped. Answers under way are not cut. Killed, run it again.
 """
 
-from deploys import host_settings, rotation, verify
+from deploys import gateway, host_settings, rotation, serves, verify
 
 settings = host_settings()
 
-rotation.run(settings=settings)
-verify.run(settings=settings)
+if serves(settings):
+    rotation.run(settings=settings)
+gateway.run(settings=settings)  # it shows the replicas the new key
+if serves(settings):
+    verify.run(settings=settings)
+gateway.prove(settings=settings)

@@ -3,15 +3,31 @@
 pyinfra inventory.py switch.py --data vllm_mode=nvfp4
 """
 
-from deploys import arguments, cache, host_settings, image, model, preflight, proxy, serve, verify
+from deploys import (
+    arguments,
+    cache,
+    gateway,
+    host_settings,
+    image,
+    model,
+    preflight,
+    proxy,
+    serve,
+    serves,
+    verify,
+)
 
 settings = host_settings()
 
-preflight.run(settings=settings)
-cache.run(settings=settings)
-image.run(settings=settings)
-arguments.run(settings=settings)
-model.run(settings=settings)
-proxy.run(settings=settings)
-serve.run(settings=settings)
-verify.run(settings=settings)
+if serves(settings):
+    preflight.run(settings=settings)
+    cache.run(settings=settings)
+    image.run(settings=settings)
+    arguments.run(settings=settings)
+    model.run(settings=settings)
+    proxy.run(settings=settings)
+gateway.run(settings=settings)
+if serves(settings):
+    serve.run(settings=settings)
+    verify.run(settings=settings)
+gateway.prove(settings=settings)

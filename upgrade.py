@@ -6,9 +6,10 @@ pyinfra inventory.py upgrade.py           moves it; hosts that serve are stopped
 DGX OS moves its own packages (DGX Dashboard); a host of it is only rebooted into what it has.
 """
 
-from deploys import host_settings, preflight, upgrade
+from deploys import host_settings, preflight, serves, upgrade
 
 settings = host_settings()
 
-preflight.before_upgrade(settings=settings)
-upgrade.run(settings=settings)
+if serves(settings):
+    preflight.before_upgrade(settings=settings)
+    upgrade.run(settings=settings)

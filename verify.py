@@ -1,5 +1,9 @@
 """Prove that every host answers as declared; read-only, safe at any time."""
 
-from deploys import host_settings, verify
+from deploys import gateway, host_settings, serves, verify
 
-verify.run(settings=host_settings())
+settings = host_settings()
+
+if serves(settings):
+    verify.run(settings=settings)
+gateway.prove(settings=settings)

@@ -11,7 +11,7 @@ from pyinfra.api.exceptions import DeployError
 # files/layout.py says where things lie on a host; last, so that it hides no other module.
 sys.path.append(str(Path(__file__).parent.parent / "files"))
 
-from deploys import engine
+from deploys import engine, members
 from fleet.settings import Settings
 
 
@@ -24,3 +24,8 @@ def host_settings() -> Settings:
             "run pyinfra in the project's folder, where config.py is"
         )
     return settings
+
+
+def serves(settings: Settings) -> bool:
+    """Whether the host is more than a gateway."""
+    return settings.host in members.SERVING

@@ -20,6 +20,7 @@ BY_STDIN = {
     "check_arguments",
     "check_repository",
     "front_door",
+    "gateway",
     "golden",
     "haproxy_config",
     "prepare_login",

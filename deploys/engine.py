@@ -26,7 +26,16 @@ from pyinfra.connectors.util import CommandOutput
 from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
-from deploys import ending, first_contact, heartbeat, invocation, locks, provenance, report
+from deploys import (
+    ending,
+    first_contact,
+    heartbeat,
+    invocation,
+    locks,
+    members,
+    provenance,
+    report,
+)
 from fleet import baseline, fabric, images, options, replicas
 from fleet import settings as fleet_settings
 from fleet.serve import ServeSettings
@@ -177,6 +186,7 @@ def check_settings(inventory: Inventory) -> list[str]:
     if {"deploy.py", "switch.py"} & set(invocation.deploy_files()):
         problems += baseline.mistakes(SETTINGS.values())
     unlike = replicas.mistakes(SETTINGS, ServeSettings.model_fields.keys() - {"cluster_address"})
+    problems += members.find(inventory, SETTINGS)
     return problems + _rollout_problems() + fabric.mistakes(SETTINGS) + unlike
 
 

@@ -22,7 +22,7 @@ from fleet.snapshot import Snapshot
 
 PACKAGE = "haproxy"
 THEIRS = "haproxy.service"
-NAMES = (haproxy.CONFIG, haproxy.KEYS, haproxy.CERTIFICATE)
+NAMES = (haproxy.CONFIG, haproxy.KEYS, haproxy.CERTIFICATE, haproxy.AUTHORITY)
 
 
 def unit(instance: str) -> str:

@@ -90,6 +90,7 @@ def _request(settings: Settings) -> dict[str, object]:
         driver,
         fabric,
         firewall,
+        gateway,
         image,
         model,
         nfs,
@@ -102,7 +103,7 @@ def _request(settings: Settings) -> dict[str, object]:
     watch = Watch()
     for step in (
         *(preflight, base, driver, docker, firewall, fabric, toolkit, nfs),
-        *(cache, image, build, arguments, proxy, serve),
+        *(cache, image, build, arguments, proxy, gateway, serve),
     ):
         watch |= step.watch(settings)
     return {
@@ -111,4 +112,5 @@ def _request(settings: Settings) -> dict[str, object]:
         "serving": serve.request(),
         "fabric": fabric.request(settings),
         "nfs": nfs.request(settings),
+        "gateway": gateway.request(settings),
     }

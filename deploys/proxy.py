@@ -13,10 +13,10 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from deploys import haproxy as instances
-from deploys import programs, remote
+from deploys import members, programs, remote
 from deploys.host_state import Watch
 from deploys.operations import Commands, refuse, tree
-from fleet import haproxy, vault
+from fleet import gateway, haproxy, vault
 from fleet.problems import SettingsError
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
@@ -45,7 +45,16 @@ def files(settings: Settings, *, make: bool, more: Collection[str] = ()) -> dict
     ``more``: keys accepted beside the declared ones. Raises SettingsError for what a person gave
     and cannot be used.
     """
-    found = {haproxy.CONFIG: haproxy.api(settings)}
+    found = secrets(settings, make=make, more=more)
+    if found is None:
+        return None
+    free = gateway.unlimited(map(members.reached_at, members.gateways(host.inventory)))
+    return {haproxy.CONFIG: haproxy.api(settings, free), **found}
+
+
+def secrets(settings: Settings, *, make: bool, more: Collection[str] = ()) -> dict[str, str] | None:
+    """What clients are let in by and what they trust, as ``files``, for any proxy of the host."""
+    found: dict[str, str] = {}
     if settings.api_auth == "key":
         keys = vault.make_key(settings) if make else vault.keys(settings)
         if not keys:
@@ -149,7 +158,7 @@ def served(settings: Settings) -> Commands:
             yield refuse(line)
         return
     if wanted is None:
-        yield FunctionCommand(_to_be_made, (), {})
+        yield FunctionCommand(to_be_made, (), {})
         return
     commands = list(instances.bring(settings, haproxy.API, wanted))
     if not commands:
@@ -159,7 +168,7 @@ def served(settings: Settings) -> Commands:
     yield FunctionCommand(_tell, (settings,), {})
 
 
-def _to_be_made(state: State, host: Host) -> bool:
+def to_be_made(state: State, host: Host) -> bool:
     """Stands in a plan for commands whose keys the run itself will make."""
     return True
 

@@ -14,7 +14,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import engine, invocation, remote
+from deploys import drain, engine, invocation, members, remote
 from deploys.activation import Wish, activate
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
@@ -27,6 +27,7 @@ from fleet.snapshot import Snapshot
 
 LOG_LINES = 15
 _rollouts: dict[str, Rollout] = {}
+_serving_before: set[str] = set()
 
 
 def digest(settings: Settings) -> str:
@@ -84,9 +85,9 @@ def serves(snapshot: Snapshot, digest: str) -> bool:
 def rollout(settings: Settings, name: str) -> Rollout:
     """The one rollout of this run that all its hosts share."""
     if name not in _rollouts:
-        members = [h for h in RUN.results if h in {a.name for a in state.active_hosts}]
+        active = {a.name for a in state.active_hosts} & {*members.SERVING}
         _rollouts[name] = Rollout(
-            members=members,
+            members=[h for h in RUN.results if h in active],
             canary=_canary(settings.canary),
             wave_size=settings.wave_size,
             on_failure=settings.on_failure,
@@ -127,6 +128,8 @@ def serving(settings: Settings, wish: Wish, changes: list[str]) -> Commands:
     result.release_before = running(now) or now.serving.current or ""
     result.changes = changes if change else []
     if state.is_executing:
+        if running(now):
+            _serving_before.add(host.name)
         rollout(settings, "serve").declare(host.name, change)
     if not change:
         host.noop(f"serves {digest}")
@@ -157,6 +160,11 @@ def _take_turn(state: State, host: Host, settings: Settings, wish: Wish) -> bool
         host.log_styled(f"untouched: {result.reason}", fg="yellow", log_func=logger.warning)
         return False
     result.wave = wave
+    if line := drain.outage(settings, roll.waves, roll.members, _serving_before):
+        result.outcome, result.reason = "refused", line
+        roll.report(host.name, result.outcome)
+        _tell(host, result)
+        return False
     names = ", ".join(roll.waves[wave])
     label = f"wave {wave + 1} of {len(roll.waves)}"
     host.log(f"{label} ({names}): begins {time.monotonic() - roll.began:.0f} s after the first")
@@ -184,6 +192,7 @@ def why(settings: Settings) -> str:
 
 def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, label: str) -> None:
     try:
+        drain.out(host, settings, label)
         report = activate(
             host,
             settings,
@@ -197,6 +206,9 @@ def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, l
         result.outcome, result.reason = "lost", str(error)
     else:
         _take_over(result, report)
+    if result.outcome not in ("lost", "revert failed") and (line := drain.back(host, label)):
+        result.outcome = "not in service" if result.outcome in GOOD else result.outcome
+        result.reason = "; ".join(filter(None, (result.reason, line)))
     _tell(host, result)
 
 

@@ -36,4 +36,5 @@ REGISTRY_UNIT = "vllm-fleet-registry.service"
 REGISTRY_UNIT_FILE = Path("/etc/systemd/system") / REGISTRY_UNIT
 REGISTRY_CONFIG = Path("/etc/vllm-fleet/registry.json")
 REGISTRY_STORE = STATE / "registry"
+GATEWAY_SOCKET = Path("/run/vllm-fleet-haproxy-gateway/admin.sock")
 BUILDS = STATE / "builds"

@@ -20,6 +20,7 @@ from facts_host import host
 from facts_network import firewall, listeners, ssh_peers, ufw
 from facts_nfs import nfs, without
 from facts_serving import disk, model, serving
+from gateway import statuses
 
 
 def main(request: dict[str, Any]) -> None:
@@ -29,7 +30,8 @@ def main(request: dict[str, Any]) -> None:
     (paths), sources (words to look for in apt's source files), models ({hub, repo, revision} each),
     serving {current, previous, releases, activation, verified, lock: their paths; texts: names of
     the current release's files that are told whole}, fabric {peers, mtu}: the fast network, which
-    is only read when asked for; nfs {server, port, where}: the shared cache.
+    is only read when asked for; nfs {server, port, where}: the shared cache;
+    gateway (the path of its socket).
     """
     errors = Errors()
     cache = errors.fact("nfs", lambda: nfs(request.get("nfs")))
@@ -78,6 +80,7 @@ def readers(
         "firewall": lambda: firewall(asked["nft"]),
         "ufw": ufw,
         "fabric": lambda: fabric(request.get("fabric")),
+        "gateway": lambda: statuses(request["gateway"]) if request.get("gateway") else {},
         "docker": lambda: docker(errors),
         "units": lambda: units(_units(request), asked["show"]),
         "driver": lambda: driver(asked["modinfo"], asked["smi"]),

@@ -13,6 +13,7 @@ from fleet.settings import Settings
 CONFIG = "haproxy.cfg"
 KEYS = "keys.sha256"
 CERTIFICATE = "server.pem"
+AUTHORITY = "ca.crt"  # what the servers' certificates are checked by
 API = "api"  # the instance in front of a host's own server
 
 _templates = Environment(
@@ -36,11 +37,13 @@ def key_hashes(keys: Iterable[str]) -> str:
     return "".join(f"{hashlib.sha256(key.encode()).hexdigest().upper()}\n" for key in keys)
 
 
-def api(settings: Settings) -> str:
-    """The configuration in front of the host's own vLLM."""
+def api(settings: Settings, gateways: Iterable[str] = ()) -> str:
+    """The configuration in front of the host's own vLLM. ``gateways``: networks of the gateways,
+    which no limit for one address holds."""
+    free = (*settings.unlimited_sources, *gateways)
     return render(
         "api",
-        access=settings,
+        access=settings.model_copy(update={"unlimited_sources": free}),
         address=settings.listen,
         port=settings.api_port,
         backend=settings.port,

@@ -31,6 +31,7 @@ _TITLES = {
     "HubSettings": "Where models come from",
     "CacheSettings": "One cache for many hosts, over NFS",
     "AccessSettings": "The API beyond loopback",
+    "GatewaySettings": "Many replicas, one endpoint",
     "ImageSettings": "Our own image, by build.py",
     "RolloutSettings": "How a change moves over the fleet",
     "MeasureSettings": "Benchmark and baseline gate",

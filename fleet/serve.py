@@ -15,7 +15,8 @@ from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
 
 
-def _address(value: str) -> str:
+def address(value: str) -> str:
+    """An IP address, else ValueError."""
     try:
         ipaddress.ip_address(value)
     except ValueError:
@@ -135,7 +136,7 @@ class ServeSettings(HubSettings, ReplicaSettings):
     data_parallel: Parallel = Field(
         default=1, description="Copies of the model inside one replica; MoE models only"
     )
-    listen: Annotated[str, AfterValidator(_address)] = Field(
+    listen: Annotated[str, AfterValidator(address)] = Field(
         default="127.0.0.1", description="Address the API listens on; loopback keeps others out"
     )
     port: int = Field(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from fleet import footprint
 from fleet.access import AccessSettings
 from fleet.catalogue import OURS, Catalogue
+from fleet.endpoint import GatewaySettings
 from fleet.fabric import FabricSettings
 from fleet.fanout import FanoutSettings
 from fleet.host import HostSettings
@@ -35,6 +36,7 @@ class Data(
     FanoutSettings,
     ServeSettings,
     AccessSettings,
+    GatewaySettings,
     ImageSettings,
     CacheSettings,
     RolloutSettings,

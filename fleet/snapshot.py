@@ -183,6 +183,7 @@ class Snapshot(Lenient):
     ufw: bool | None = None
     fabric: Fabric = Fabric()
     nfs: Nfs = Nfs()
+    gateway: dict[str, str] = {}  # server → UP, DOWN, DRAIN, …
     disk: dict[str, Disk] = {}
     errors: dict[str, str] = {}
 

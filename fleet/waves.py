@@ -40,6 +40,10 @@ class RolloutSettings(Strict):
         default="revert",
         description="'revert': all hosts of the run go back; 'stop': only the failed ones do",
     )
+    allow_downtime: bool = Field(
+        default=False,
+        description="Switch also where that leaves a model behind the gateway without a replica",
+    )
     break_lock: bool = Field(
         default=False,
         description="Take over a host's lock that another run left behind",

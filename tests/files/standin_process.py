@@ -70,9 +70,11 @@ def write_model(folder: Path) -> Path:
 
 
 @contextmanager
-def standin(folder: Path, *flags: str, wait: bool = True, **environ: str) -> Iterator[Standin]:
-    """A stand-in in ``folder``; with ``wait`` it answers when this returns."""
-    server = Standin(folder, free_port())
+def standin(
+    folder: Path, *flags: str, wait: bool = True, port: int = 0, **environ: str
+) -> Iterator[Standin]:
+    """A stand-in in ``folder``; with ``wait`` it answers when this returns. ``port`` 0: any."""
+    server = Standin(folder, port or free_port())
     argv = [sys.executable, str(PROGRAM), str(write_model(folder / "model")), *flags]
     argv += ["--host", "127.0.0.1", "--port", str(server.port), "--served-model-name", NAME]
     environment = {**os.environ, "VLLM_CACHE_ROOT": str(folder), **environ}

@@ -39,6 +39,7 @@ LONG = {
     "test_build",
     "test_eight_hosts",
     "test_fanout_faults",
+    "test_gateway",
     "test_host_half_arm64",
     "test_lab_arm64",
     "test_nfs_vm",

@@ -1,0 +1,80 @@
+"""Who serves and who is a gateway: the inventory's group ``gateway`` and the rest of it.
+
+A host of that group alone gets no step that is about a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+
+from fleet.gateway import Replica
+from fleet.render import served_name
+from fleet.settings import Settings
+
+GROUP = "gateway"
+SETTINGS: Mapping[str, Settings] = {}
+GATEWAYS: list[str] = []
+SERVING: list[str] = []
+BEHIND: list[str] = []  # of those, each that has an API: not the other hosts of a replica
+
+
+def find(inventory: Inventory, settings: Mapping[str, Settings]) -> list[str]:
+    """Take note of the whole inventory's members; every mistake, one line each."""
+    global SETTINGS
+    SETTINGS = settings
+    GATEWAYS[:] = [host.name for host in inventory if GROUP in host.groups]
+    SERVING[:] = [
+        host.name for host in inventory if GROUP not in host.groups or set(host.groups) - {GROUP}
+    ]
+    BEHIND[:] = [name for name in SERVING if server(name) == name]
+    if not GATEWAYS:
+        return []
+    return _mistakes([one for name in BEHIND if (one := settings.get(name))])
+
+
+def _mistakes(behind: list[Settings]) -> list[str]:
+    if not behind:
+        return ["group gateway: found no host that serves behind it; add hosts to another group"]
+    unreached = [
+        f"host {one.host}: listen: found {one.listen}, which the gateway cannot reach; allowed: "
+        "an address beyond loopback, such as 0.0.0.0"
+        for one in behind
+        if not one.exposed
+    ]
+    auth = {one.api_auth for one in behind}
+    mixed = f"api_auth: found {' and '.join(sorted(auth))}; allowed: one for all behind a gateway"
+    return [*unreached, *([mixed] if len(auth) > 1 else [])]
+
+
+def server(name: str) -> str:
+    """By which host a host is known to the gateways: the head of its replica, or itself."""
+    found = SETTINGS.get(name)
+    return found.ranks[0].host if found and found.ranks else name
+
+
+def gateways(inventory: Inventory) -> list[Host]:
+    """The gateways of the inventory, also those that are not of this run."""
+    return [inventory.get_host(name) for name in GATEWAYS]
+
+
+def reached_at(host: Host) -> str:
+    """The address by which others of the fleet reach a host."""
+    return str(host.data.get("ssh_hostname") or host.name)
+
+
+def replicas(inventory: Inventory) -> list[Replica]:
+    """Who serves behind the gateways, in inventory order."""
+    trust = {"own-ca": "authority", "files": "system", "off": "none"}
+    return [
+        Replica(
+            name=name,
+            address=reached_at(inventory.get_host(name)),
+            port=SETTINGS[name].api_port,
+            served_name=served_name(SETTINGS[name]),
+            trust=trust[SETTINGS[name].tls],  # type: ignore[arg-type]
+        )
+        for name in BEHIND
+    ]
