@@ -8,9 +8,7 @@ import layout
 from pyinfra import host, state
 from pyinfra.api.command import FunctionCommand
 from pyinfra.api.deploy import deploy
-from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
-from pyinfra.api.state import State
 
 from deploys import haproxy as instances
 from deploys import members, programs, proxy, remote
@@ -101,35 +99,36 @@ def gone(settings: Settings) -> Commands:
 @operation()
 def sees(settings: Settings) -> Commands:
     """Every replica answers the gateway's completions. Asked while the run executes."""
-    if state.is_executing:
-        yield FunctionCommand(_look, (settings,), {})
+    if state.is_executing and (problem := _judged(_look())):
+        yield refuse(problem)
 
 
-def _look(state: State, host: Host, settings: Settings) -> bool:
+def _look() -> str:
+    """What is wrong once every replica had a check; "" when all are in service."""
     order = {"socket": str(layout.GATEWAY_SOCKET), "do": "state"}
     end, bad = time.monotonic() + SEEN_S, ["nothing listens at its socket"]
     while bad:
         try:
             found = remote.ask(host, "gateway", order)["servers"]
         except (remote.Refused, OSError, EOFError) as error:
-            return _judged(host, settings, f"gateway: {error}")
+            return f"gateway: {error}"
         rows = {name: row for rows in found.values() for name, row in rows.items()}
         bad = [f"{n} {r['status']} ({r['check']})" for n, r in rows.items() if r["status"] != "UP"]
         bad = bad if rows else ["no replica is behind it"]
         if time.monotonic() > end:
             break
         time.sleep(1.0 if bad else 0.0)
-    return _judged(host, settings, f"gateway: {', '.join(bad)}; see status.py" if bad else "")
+    return f"gateway: {', '.join(bad)}; see status.py" if bad else ""
 
 
-def _judged(host: Host, settings: Settings, problem: str) -> bool:
+def _judged(problem: str) -> str:
+    """Record it; the problem."""
     result = RUN.of(host.name)
     result.reason = result.reason or problem
     if host.name not in members.SERVING:
         result.proved, result.outcome = not problem, "gateway" if not problem else "not proved"
         result.completion = "" if problem else f"{len(members.BEHIND)} replicas in service"
-    host.log(problem or "gateway: every replica is in service")
-    return not problem
+    return problem
 
 
 @deploy("Gateway")

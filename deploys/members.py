@@ -6,10 +6,12 @@ A host of that group alone gets no step that is about a GPU.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 
+from deploys import invocation
 from fleet.gateway import Replica
 from fleet.render import served_name
 from fleet.settings import Settings
@@ -26,8 +28,9 @@ def find(inventory: Inventory, settings: Mapping[str, Settings]) -> list[str]:
     global SETTINGS
     SETTINGS = settings
     GATEWAYS[:] = [host.name for host in inventory if GROUP in host.groups]
+    whole = {GROUP, "all", Path(invocation.inventory_file()).stem}  # pyinfra's own groups
     SERVING[:] = [
-        host.name for host in inventory if GROUP not in host.groups or set(host.groups) - {GROUP}
+        host.name for host in inventory if GROUP not in host.groups or set(host.groups) - whole
     ]
     BEHIND[:] = [name for name in SERVING if server(name) == name]
     if not GATEWAYS:
