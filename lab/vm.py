@@ -32,7 +32,7 @@ After=multi-user.target
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c 'mkdir /lab; tar -xf /dev/vdb -C /lab; \
-(echo "{BEGIN}"; sh /lab/run; echo "status $? {END}") > {CONSOLE} 2>&1; poweroff --force'
+(echo "{BEGIN}"; sh /lab/run; echo "status $$? {END}") > {CONSOLE} 2>&1; poweroff --force'
 [Install]
 WantedBy=default.target
 """
@@ -41,7 +41,7 @@ WantedBy=default.target
 def image() -> Path:
     """The cached folder with ``vmlinuz``, ``initrd`` and ``root.img``; about two minutes."""
     machine.install(PROGRAMS)
-    return artefact("vm-amd64", [SUITE, PACKAGES, UNIT, SIZE, 1], build)
+    return artefact("vm-amd64", [SUITE, PACKAGES, UNIT, SIZE, 2], build)
 
 
 def build(out: Path) -> None:
@@ -55,7 +55,9 @@ def build(out: Path) -> None:
             *(SUITE, root, mirror()),
         )
         (root / "etc/fstab").write_text("")
-        (root / "etc/systemd/system/lab-run.service").write_text(UNIT)
+        units = root / "etc/systemd/system"
+        (units / "lab-run.service").write_text(UNIT)
+        (units / "serial-getty@ttyS0.service").symlink_to("/dev/null")  # it hangs up the console
         wants = root / "etc/systemd/system/default.target.wants"
         wants.mkdir(exist_ok=True)
         (wants / "lab-run.service").symlink_to("../lab-run.service")
