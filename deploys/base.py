@@ -85,13 +85,14 @@ def trusted(settings: Settings) -> Commands:
 
 @operation()
 def settled(settings: Settings) -> Commands:
-    """What runs is what the files say: sysctls, journal on disk, swap, boot target."""
+    """What runs is what the files say: sysctls, journal on disk, swap, boot target, clocks."""
     now = current(settings)
     lines = [
         *_sysctl_lines(settings, now),
         *_journal_lines(now),
         *_swap_lines(settings, now),
         *_target_lines(settings, now),
+        *_clock_lines(settings, now),
     ]
     if not lines:
         host.noop("it runs as configured")
@@ -126,6 +127,18 @@ def _target_lines(settings: Settings, now: Snapshot) -> list[StringCommand]:
     if settings.boot_target == "leave" or now.host.default_target == wanted:
         return []
     return [StringCommand("systemctl", "set-default", QuoteString(wanted))]
+
+
+def _clock_lines(settings: Settings, now: Snapshot) -> list[StringCommand]:
+    """Without the setting our unit goes, and its end gives the GPU its own clocks back."""
+    unit = now.units.get(host_files.GPU_CLOCKS)
+    if settings.gpu_clocks_mhz or unit is None or unit.LoadState != "loaded":
+        return []
+    return [
+        StringCommand("systemctl", "disable", "--now", "--quiet", host_files.GPU_CLOCKS),
+        StringCommand("rm", "-f", f"{host_files.UNITS}/{host_files.GPU_CLOCKS}"),
+        StringCommand("systemctl", "daemon-reload"),
+    ]
 
 
 @deploy("Base")
