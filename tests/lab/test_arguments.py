@@ -57,7 +57,7 @@ def test_the_image_refuses_and_the_old_model_keeps_answering(
     before = deployed.text(HOST, OURS)
     done, answers = switched_while_asking(deployed, **{key: json.dumps({name: value})})
     assert done.returncode == 1, done.stdout[-4000:]
-    lines = [line for line in done.stdout.splitlines() if name in line]
+    lines = [row for row in done.stdout.splitlines() if f"[{HOST}]" in row and name in row]
     assert len(lines) == 1, done.stdout
     image = deployed.state.images["vllm-standin"]
     wanted = rf"--data: {key}\.{name}: refused by {re.escape(image)} \(.*{re.escape(told)}"
