@@ -22,6 +22,7 @@ EXIT_REVERTED = 3
 EXIT_REVERT_FAILED = 4
 EXIT_LOST = 5
 BROKE = "the connection broke"
+LOG_LINES = 15  # of the server's log where a switch failed
 LAST_WORDS = 300  # characters of a command's complaint
 FILE_WIDTH = 200  # columns where the output is no terminal: rows stay whole for grep
 
@@ -52,6 +53,17 @@ class HostResult:
     log: list[str] = field(default_factory=list)
     proofs: list[dict[str, str]] = field(default_factory=list)
     server: dict[str, Any] = field(default_factory=dict)
+
+    def take_over(self, report: dict[str, Any]) -> None:
+        """What the host's transaction (``files/activate.py``) reported at its end."""
+        gate = report.get("gate") or {}
+        self.outcome = str(report["outcome"]).replace("_", " ")
+        self.release = str(report.get("serving") or "")
+        self.downtime_s = report.get("downtime_s")
+        self.reason = str(report.get("reason") or "")
+        self.completion = " ".join(str(gate.get("text", "")).split())
+        self.tokens_per_s = gate.get("tokens_per_s")
+        self.log = [str(line) for line in report.get("log") or []][-LOG_LINES:]
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import Any
 
 import layout
 from pyinfra import host, logger, state
@@ -25,7 +24,6 @@ from fleet.difference import differences
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
-LOG_LINES = 15
 _rollouts: dict[str, Rollout] = {}
 _serving_before: set[str] = set()
 
@@ -205,23 +203,11 @@ def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, l
     except remote.Lost as error:
         result.outcome, result.reason = "lost", str(error)
     else:
-        _take_over(result, report)
+        result.take_over(report)
     if result.outcome not in ("lost", "revert failed") and (line := drain.back(host, label)):
         result.outcome = "not in service" if result.outcome in GOOD else result.outcome
         result.reason = "; ".join(filter(None, (result.reason, line)))
     _tell(host, result)
-
-
-def _take_over(result: HostResult, report: dict[str, Any]) -> None:
-    """What the host's transaction reported at its end."""
-    gate = report.get("gate") or {}
-    result.outcome = str(report["outcome"]).replace("_", " ")
-    result.release = str(report.get("serving") or "")
-    result.downtime_s = report.get("downtime_s")
-    result.reason = str(report.get("reason") or "")
-    result.completion = " ".join(str(gate.get("text", "")).split())
-    result.tokens_per_s = gate.get("tokens_per_s")
-    result.log = [str(line) for line in report.get("log") or []][-LOG_LINES:]
 
 
 def _go_back(
