@@ -147,7 +147,8 @@ def new(request: Request, digest: str, owner: hostlock.Owner, note: str) -> Acti
 
 
 def unchanged(activation: Activation) -> dict[str, object]:
-    """The wanted release serves already."""
+    """The wanted release serves already; from now on at boot as well."""
+    systemd.enable()
     done = phases.moved(activation, "done", outcome="unchanged", finished=time.time())
     left = journal.load()
     if left is not None and not left.outcome:

@@ -13,14 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
-from fleet.words import KernelParameters, Line, Packages, Sysctls
-
-
-def _fingerprint(value: str) -> str:
-    found = value.replace(" ", "").upper()
-    if not re.fullmatch(r"[0-9A-F]{40}", found):
-        raise ValueError("allowed: a key's fingerprint, 40 hexadecimal digits")
-    return found
+from fleet.words import Fingerprint, KernelParameters, Line, Packages, Sysctls
 
 
 def _network(value: str) -> str:
@@ -33,7 +26,6 @@ def _network(value: str) -> str:
 
 
 _OPENING = {"hosts", "seccomp-profile", "group"}  # of daemon.json
-Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 Pin = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$")]
 Upstream = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){1,3}$")]
 KernelPin = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+-[0-9]+\.[0-9][0-9A-Za-z.+~]*$")]

@@ -27,6 +27,13 @@ def _line(value: str) -> str:
     return value
 
 
+def _fingerprint(value: str) -> str:
+    found = value.replace(" ", "").upper()
+    if not re.fullmatch(r"[0-9A-F]{40}", found):
+        raise ValueError("allowed: a key's fingerprint, 40 hexadecimal digits")
+    return found
+
+
 # GRUB's files are read by a shell, as root.
 _parameter = matching(
     r"[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@+=%-]*)?",
@@ -42,6 +49,7 @@ _sysctl_value = matching(
 _argument = matching(r"[A-Za-z_][A-Za-z0-9_]{0,99}", "letters, digits and underscores")
 
 Line = Annotated[str, AfterValidator(_line)]
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 KernelParameters = Annotated[
     tuple[Annotated[str, AfterValidator(_parameter)], ...], Field(strict=False)
 ]

@@ -48,8 +48,10 @@ def test_from_nothing_to_a_switch_and_back(bare: ServingHost) -> None:
     assert bare.unit("UnitFileState") == "enabled"
 
     before = bare.text("docker inspect -f '{{.Id}}' vllm")
+    bare.run("systemctl disable vllm")
     again = bare.switched(A)
     assert (again["outcome"], again["serving"]) == ("unchanged", A)
+    assert bare.unit("UnitFileState") == "enabled"
     assert bare.text("docker inspect -f '{{.Id}}' vllm") == before
 
     second = bare.switched(B)
