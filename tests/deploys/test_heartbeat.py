@@ -38,6 +38,7 @@ def server() -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_command_on_a_host_that_freezes_comes_to_an_end(server: subprocess.Popen[str]) -> None:
     assert server.stdout is not None
     words = (sys.executable, "-c", CLIENT, server.stdout.readline().strip())

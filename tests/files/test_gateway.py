@@ -173,6 +173,7 @@ def test_an_engine_that_dies_costs_only_what_it_was_asked(endpoint: Endpoint) ->
     assert all(r.replica == "two" and r.at < begin + gone for r in failed(found))
 
 
+@pytest.mark.slow
 def test_all_are_switched_in_turn_and_no_request_is_lost(endpoint: Endpoint) -> None:
     tokens = int(os.environ.get("GATEWAY_TOKENS", "80"))
     with endpoint.load(tokens=tokens) as out:
