@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gevent.pool import Pool
+from pyinfra.api import arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -27,6 +28,7 @@ from pyinfra_cli import cli
 from pyinfra_cli.exceptions import CliError
 
 from deploys import (
+    bookkeeping,
     ending,
     first_contact,
     heartbeat,
@@ -66,6 +68,8 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
     return [
         (SSHConnector, "_connect", _connect_tuned),
         (SSHConnector, "run_shell_command", _run_shell_command),
+        (bookkeeping.operations, "get_operation_order_from_stack", bookkeeping.order),
+        (arguments, "all_global_arguments", bookkeeping.argument_types),
         (cli, "_apply_inventory_limit", _limit_that_matches),
         (cli, "_apply_inventory_exclude", _exclude_then_check),
         (cli, "connect_all", _make_room_then_connect),

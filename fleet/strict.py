@@ -8,4 +8,5 @@ from pydantic import BaseModel, ConfigDict
 class Strict(BaseModel):
     """Frozen, strict, and closed: a typo never passes in silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Most are parts of others and never built by themselves.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
