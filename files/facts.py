@@ -51,9 +51,10 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, (out.strip() or err.strip())
 
 
-def answer(process: subprocess.Popen[str] | None) -> str:
+def answer(program: str, process: subprocess.Popen[str] | None) -> str:
+    """What a started program said; raises when it is not there, fails, or says nothing in time."""
     if process is None:
-        raise FileNotFoundError("no such program")
+        raise FileNotFoundError(f"no program {program}")
     status, said = finish(process)
     if status:
         raise OSError(said)

@@ -26,7 +26,7 @@ def fabric(request: dict[str, Any] | None) -> dict[str, Any] | None:
                        address)
         for address in request["peers"]
     }  # fmt: skip
-    addresses = by_netdev(answer(start("ip", "-j", "address", "show")))
+    addresses = by_netdev(answer("ip", start("ip", "-j", "address", "show")))
     return {
         "functions": functions(Path("/sys/class"), addresses),
         "ours": carrying(Path("/sys/class/net"), addresses, ssh_address()),

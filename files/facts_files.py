@@ -100,7 +100,7 @@ def name_of(number: int, look_up: Callable[[int], str]) -> str:
 def units(names: list[str], show: subprocess.Popen[str] | None) -> dict[str, dict[str, Any]]:
     if not names:
         return {}
-    blocks = answer(show).split("\n\n")
+    blocks = answer("systemctl", show).split("\n\n")
     if len(blocks) != len(names):
         raise ValueError(f"systemctl told of {len(blocks)} units, asked for {len(names)}")
     found = {name: assignments(block) for name, block in zip(names, blocks, strict=True)}

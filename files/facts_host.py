@@ -85,10 +85,10 @@ def host(
 ) -> dict[str, Any]:
     facts: dict[str, Callable[[], Any]] = {
         "arch": lambda: os.uname().machine,
-        "dpkg_arch": lambda: answer(dpkg),
+        "dpkg_arch": lambda: answer("dpkg", dpkg),
         "os_release": lambda: assignments(text("/etc/os-release")),
         "dgx_release": dgx_release,
-        "kernel": lambda: answer(uname),
+        "kernel": lambda: answer("uname", uname),
         "cmdline": lambda: text("/proc/cmdline"),
         "boot_id": lambda: text("/proc/sys/kernel/random/boot_id"),
         "hostname": socket.gethostname,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet import host_packages
 from fleet.host import HostSettings
 from fleet.host_packages import numbers
 from fleet.known_bad import KNOWN_BAD
@@ -105,7 +106,7 @@ def _loaded(settings: HostSettings, snapshot: Snapshot) -> Finding:
     now = snapshot.driver
     mends, remedy = _rebooting(settings, snapshot)
     if not now.installed:
-        mends, remedy = False, "install the driver of DGX OS again, or mend its kernel module"
+        mends, remedy = False, _no_module(settings, snapshot)
     return check(
         "driver loaded",
         bool(now.loaded) and now.loaded == now.installed,
@@ -114,6 +115,14 @@ def _loaded(settings: HostSettings, snapshot: Snapshot) -> Finding:
         remedy=remedy,
         level="warn" if mends else "blocked",
     )
+
+
+def _no_module(settings: HostSettings, snapshot: Snapshot) -> str:
+    """What to do where modinfo finds nothing for the running kernel."""
+    if platform(snapshot) == "dgx":
+        return "install the driver of DGX OS again, or mend its kernel module"
+    packages = " ".join(host_packages.driver(settings))
+    return f"apt-get install --reinstall {packages}; modinfo nvidia must find the module"
 
 
 def _version(settings: HostSettings, snapshot: Snapshot) -> Finding:

@@ -46,7 +46,7 @@ def _answered(snapshot: Snapshot) -> Finding:
         not unread,
         unread or "all read",
         wanted="all readable",
-        remedy="run as root on the host: python3 - < files/snapshot.py, and mend what it names",
+        remedy="install the program, or mend the file that it names, on the host",
         level="blocked" if "snapshot" in snapshot.errors else "warn",
     )
 
@@ -119,9 +119,16 @@ def _clock(settings: HostSettings, snapshot: Snapshot) -> Finding:
         snapshot.host.clock_synced,
         "not synchronised",
         wanted="synchronised",
-        remedy="timedatectl timesync-status tells why; a wrong clock breaks TLS and signatures",
+        remedy=f"{_clock_tool(settings)} tells why (UDP port 123 to its time server must be open); "
+        "a wrong clock breaks TLS and signatures",
         level="warn",
     )
+
+
+def _clock_tool(settings: HostSettings) -> str:
+    if settings.time_sync == "timesyncd":
+        return "timedatectl timesync-status"
+    return "chronyc tracking, or the host's own time service,"
 
 
 def _swap(settings: HostSettings, snapshot: Snapshot) -> Finding:

@@ -121,6 +121,8 @@ def _autoinstall(machine: Machine, network: Mapping[str, Any]) -> dict[str, Any]
         "ssh": {"install-server": True, "allow-pw": False},
         "packages": PACKAGES,
         "user-data": first_boot(machine),
+        # The installer itself may take longer than firmware waits; without the driver it goes on.
+        "early-commands": ["modprobe sbsa_gwdt || true"],
         "late-commands": _watchdog(),
         "shutdown": "reboot",
     }

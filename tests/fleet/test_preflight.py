@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from fleet.serving import Catalogue
 from fleet.snapshot import Snapshot
 from tests.fleet.examples import load
 from tests.fleet.host_examples import GIB, READY, changed, on_dgx, snapshot
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "nvidia-580.159.04-h200"
 
 
 def levels(files: Catalogue, now: Snapshot, **data: object) -> dict[str, str]:
@@ -83,6 +87,55 @@ def test_what_differs_is_told_with_a_remedy(
     now = snapshot(*path, value=value)
     assert levels(files, now).get(name) == level
     assert remedies(files, now)[name]
+
+
+# Vendor and product as DMI has them where that is known (ASUS, MSI), else as they are sold.
+@pytest.mark.parametrize(
+    ("vendor", "product"),
+    [
+        ("ASUSTeK COMPUTER INC.", "GX10"),
+        ("Micro-Star International Co., Ltd.", "MS-C931"),
+        ("Dell Inc.", "Dell Pro Max with GB10"),
+        ("HP", "HP ZGX Nano G1n AI Station"),
+        ("LENOVO", "ThinkStation PGX"),
+        ("Gigabyte Technology Co., Ltd.", "AI TOP ATOM"),
+        ("Acer", "Veriton GN100"),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("start", [snapshot, on_dgx])
+def test_a_partners_machine_is_judged_by_its_gpu_not_by_its_name(
+    files: Catalogue, start: Callable[..., Snapshot], vendor: str | None, product: str | None
+) -> None:
+    named = {"sys_vendor": vendor, "product_name": product, "bios_version": "1.0"}
+    assert levels(files, start("host", "dmi", value=named)) == levels(files, start())
+
+
+def test_a_machine_called_dgx_spark_without_a_gb10_is_refused(files: Catalogue) -> None:
+    assert READY["host"]["dmi"]["product_name"] == "NVIDIA_DGX_Spark"
+    of = changed("driver", "smi", "compute_cap", value="9.0")
+    now = snapshot("host", "pci", value=[{"slot": "0", "id": "10de:2335"}], of=of)
+    assert levels(files, now) == {"gpu": "blocked", "compute capability": "blocked"}
+
+
+def test_a_real_machine_that_is_no_gb10_is_refused_by_what_it_told(files: Catalogue) -> None:
+    """An H200's host as files/snapshot.py read it; it has no modinfo and no systemd."""
+    now = Snapshot.parse((FIXTURE / "snapshot.json").read_text())
+    found = {f.name: f for f in preflight.findings(load(files), now)}
+    for name, told in (
+        ("architecture", "amd64"), ("gpu", "10de:2335"), ("compute capability", "9.0"),
+    ):  # fmt: skip
+        assert (found[name].level, told in found[name].found) == ("blocked", True)
+    assert found["platform"].level == "ready"
+    assert found["persistence mode"].level == "ready"
+    assert found["driver loaded"].found == "580.159.04 loaded, none installed"
+    assert "linux-modules-nvidia-580-open" in found["driver loaded"].remedy
+
+
+def test_a_clock_is_looked_at_with_the_tool_that_keeps_it(files: Catalogue) -> None:
+    now = snapshot("host", "clock_synced", value=False)
+    assert "timedatectl timesync-status" in remedies(files, now)["clock"]
+    assert "chronyc tracking" in remedies(files, now, time_sync="leave")["clock"]
 
 
 def test_a_listener_of_our_own_container_is_not_foreign(files: Catalogue) -> None:

@@ -36,6 +36,11 @@ def test_the_watchdog_unit_is_in_place_before_the_first_boot() -> None:
     assert enable.endswith("systemctl enable vllm-fleet-watchdog.service")
 
 
+def test_the_watchdog_does_not_end_the_installer_either() -> None:
+    install = yaml.safe_load(seed(MACHINE)["user-data"])["autoinstall"]
+    assert install["early-commands"] == ["modprobe sbsa_gwdt || true"]
+
+
 def test_a_fixed_address_belongs_to_one_port() -> None:
     text = seed(Machine("spark-09", "fleet", KEY, "aa:bb:cc:dd:ee:ff", FIXED))["network-config"]
     [port] = yaml.safe_load(text)["ethernets"].values()
