@@ -59,9 +59,12 @@ def tell(target: Host, asked: dict[str, Any]) -> list[str]:
 
 
 def _free(target: Host) -> bool:
-    """The vendor's account needs no password for sudo. (pyinfra would ask the person for one, had
-    it seen sudo's complaint.)"""
-    ok, _ = target.run_shell_command(StringCommand("sudo -n true 2>/dev/null"), _sudo=False)
+    """Whether the vendor's account needs no password for this very command: what sudo did not read
+    Python would, and repeat it. (pyinfra would ask the person for one, had it seen sudo's
+    complaint.)"""
+    ok, _ = target.run_shell_command(
+        StringCommand("sudo -n python3 - 2>/dev/null </dev/null"), _sudo=False
+    )
     return bool(ok)
 
 

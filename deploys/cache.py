@@ -31,6 +31,7 @@ BY_STDIN = {
     "remove",
     "snapshot",
     "status",
+    "thing",
     "unneeded",
     "write_files",
 }
@@ -56,7 +57,6 @@ def directories(settings: Settings) -> dict[str, Directory]:
     return {
         settings.hub: Directory(),
         str(layout.RELEASES): Directory(),
-        str(layout.SECRETS): Directory(mode="700"),
         str(layout.PROGRAMS): Directory(),
         str(layout.STATE): Directory(),
         str(layout.CACHE): Directory(owner=""),  # serve.py gives it to the server

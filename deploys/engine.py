@@ -42,6 +42,7 @@ from fleet import baseline, fabric, images, options, replicas
 from fleet import settings as fleet_settings
 from fleet.serve import ServeSettings
 from fleet.settings import Settings, SettingsError
+from fleet.untrusted import steerless
 from fleet.waves import RolloutSettings
 
 SETTINGS: dict[str, Settings] = {}
@@ -120,6 +121,8 @@ def _run_shell_command(
         raise report.RUN.broke(self.host.name) from error
     if not ok and not _stands(self):
         raise report.RUN.broke(self.host.name)
+    for line in output.combined_lines:  # pyinfra prints what a failed command said
+        line.line = steerless(line.line)
     report.RUN.ended(self.host.name, ok, [*output.stdout_lines, *output.stderr_lines])
     return ok, output
 

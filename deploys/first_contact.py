@@ -15,6 +15,8 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 
+from fleet import vault
+from fleet.problems import SettingsError
 from fleet.settings import Settings
 
 PASSWORD = "FLEET_FIRST_PASSWORD"  # the environment variable, where no file is set
@@ -54,12 +56,9 @@ def _password(settings: Settings) -> str | None:
     if settings.first_password_file is None:
         return os.environ.get(PASSWORD)
     try:
-        return Path(settings.first_password_file).expanduser().read_text().rstrip("\n")
-    except OSError as error:
-        raise ConnectError(
-            f"first_password_file: found {settings.first_password_file}, {error.strerror}; "
-            "allowed: a file that holds the password"
-        ) from error
+        return vault.read(Path(settings.first_password_file), "first_password_file").rstrip("\n")
+    except SettingsError as error:
+        raise ConnectError(error.problems[0]) from error
 
 
 def forget(host: Host) -> None:

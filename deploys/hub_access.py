@@ -26,7 +26,7 @@ def token(settings: Settings) -> str | None:
     """The Hub token's text; SettingsError where the file holds none."""
     if settings.hf_token_file is None:
         return None
-    return hub.token_in(Path(settings.hf_token_file).expanduser())
+    return hub.private_token(Path(settings.hf_token_file).expanduser())
 
 
 def answer(settings: Settings, lock: ModelLock) -> Finding:

@@ -13,6 +13,7 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 
 from deploys import programs
+from fleet.untrusted import steerless
 
 ANSWER_S = 60  # a host that is up answers a question in far less
 RETRY_S = 3
@@ -47,14 +48,14 @@ def ask(host: Host, program: str, request: Mapping[str, object]) -> dict[str, An
 
 
 def parse(lines: list[str]) -> dict[str, Any]:
-    """The last line as a JSON object; ``Refused`` when it is none."""
+    """The last line as a JSON object, which may be printed; ``Refused`` when it is none."""
     try:
         answer = json.loads(lines[-1]) if lines else None
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
         raise Refused(f"unexpected answer: {' '.join(lines)[-200:] or 'nothing'}")
-    return answer
+    return dict(steerless(answer))
 
 
 def insist(

@@ -96,12 +96,14 @@ def _door(settings: Settings) -> str:
 
 def _door_proof(settings: Settings, probed: dict[str, Any], problem: str) -> dict[str, str]:
     """Of an API that is not for others, the claim ``listen`` says what there is to say."""
+    gaps = "; ".join(probed.get("gaps", []))
+    counts = f"answers by key and status: {json.dumps(probed.get('counts', {}))}"
     return {
         "name": "access",
         "claimed": "a key for every route" if settings.api_auth == "key" else "no key",
         "found": f"{probed.get('routes', 0)} routes asked, {len(probed.get('open', []))} open",
-        "verdict": "refuted" if problem else "shown",
-        "line": problem or f"answers by key and status: {json.dumps(probed.get('counts', {}))}",
+        "verdict": "refuted" if problem else "unknown" if gaps else "shown",
+        "line": problem or gaps or counts,
     }
 
 

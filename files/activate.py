@@ -25,6 +25,7 @@ import audit
 import hostlock
 import journal
 import layout
+import old_releases
 import phases
 import preflight_release
 import recovery
@@ -33,8 +34,6 @@ import systemd
 from errors import HostError, Refused, exit_code
 from phases import Activation
 from transaction import Transaction, serves
-
-import prune
 
 WAIT_BOUND_S = 300.0
 
@@ -168,7 +167,7 @@ def run() -> dict[str, object]:
     try:
         audit.append_once("activate", done)
         if done.outcome in ("switched", "unchanged"):
-            prune.prune(done.keep_releases)
+            old_releases.drop(done.keep_releases)
     except OSError as error:  # what serves is settled; a full disk must not hold the lock
         print(f"activate: {error.filename}: {error.strerror}; not written", flush=True)
     finally:
@@ -223,7 +222,7 @@ def main() -> int:
         "status": status,
         "run": run,
         "recover": recovery.recover,
-        "prune": lambda: prune.prune(int(data.get("keep_releases", 2))),
+        "prune": lambda: old_releases.drop(int(data.get("keep_releases", 2))),
     }
     if name not in commands:
         raise Refused(f"command {name!r}: allowed are {', '.join(commands)}")

@@ -102,8 +102,6 @@ def _events(target: Target, path: str, body: dict[str, Any]) -> Iterator[dict[st
     """The events of a stream; None is its end mark. Raises Failed."""
     connection = http.client.HTTPConnection(target.address, target.port, timeout=target.timeout_s)
     headers = {"Content-Type": "application/json"}
-    if target.api_key:
-        headers["Authorization"] = f"Bearer {target.api_key}"
     try:
         connection.request("POST", path, json.dumps(body), headers)
         reply = connection.getresponse()

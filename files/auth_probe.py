@@ -10,87 +10,135 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import front_door
 
+STEERING = (  # some need no body: asked by GET only
+    *("/sleep", "/wake_up", "/pause", "/resume", "/abort_requests", "/collective_rpc"),
+    *("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache", "/scale_elastic_ep"),
+    *("/start_profile", "/stop_profile", "/init_weight_transfer_engine", "/update_weights"),
+)
 UNLISTED = (
+    *STEERING,
     *("/invocations", "/metrics", "/docs", "/redoc", "/openapi.json", "/version", "/load", "/ping"),
-    *("/server_info", "/sleep", "/wake_up", "/is_sleeping", "/reset_prefix_cache"),
-    *("/collective_rpc", "/pause", "/resume", "/start_profile", "/stop_profile"),
-    *("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/tokenize", "/detokenize"),
-    *("/inference/v1/generate", "/scale_elastic_ep", "/abort_requests"),
+    *("/server_info", "/is_sleeping", "/is_paused", "/tokenize", "/detokenize", "/v1/realtime"),
+    *("/pooling", "/classify", "/score", "/rerank", "/generative_scoring"),
+    *("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/inference/v1/generate"),
     *("//v1/models", "/v1/../metrics", "/V1/models", "/v1/models/", "/%76%31/models"),
 )
 OPEN_TO_ALL = {"/health"}
-CLOSED = {"401", "403", "404", "405", "429"}  # 405 of the proxy; vLLM's own is told apart below
+REFUSED = {"401", "403"}  # whoever says so
+OWN = {"404", "405"}  # of the proxy; of vLLM they are answers from behind the door
+NOT_JUDGED = {"429"}  # the proxy had enough of us
 WRONG_KEYS = 20  # a proxy that counts wrong keys must not shut us out
 BROKEN = b"{"  # no handler gets past it
 BOUND_S = 10.0
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``status`` is a number as text, or why there was none; ``behind``: the server gave it."""
+
+    status: str
+    behind: bool = False
+
+    @property
+    def lets_in(self) -> bool:
+        """Whether it comes from behind a door that should be closed."""
+        if not self.status.isdigit() or self.status in REFUSED | NOT_JUDGED:
+            return False
+        return self.behind or self.status not in OWN
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it leaves open what would have been answered."""
+        return not self.status.isdigit() or self.status in NOT_JUDGED
+
+
+class Unlisted(Exception):
+    """The server does not tell its routes; the text says why."""
 
 
 def main(request: dict[str, Any]) -> None:
     """Keys of ``request``: those of front_door.py, and ``direct``: vLLM's own port on loopback."""
-    found: dict[str, Any] = {"problems": front_door.settled(request), "routes": 0}
+    found: dict[str, Any] = {"problems": front_door.settled(request), "routes": 0, "gaps": []}
     if not found["problems"]:
         found |= probe(request)
     print(json.dumps(found, sort_keys=True), flush=True)
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
-    """Counts of answers by kind of key, and a line for each route that is open and should not be.
-
-    Without any accepted key there is nothing to be closed: only routes are counted.
+    """``counts`` of answers by kind of key and status; ``open``: a line for each route that is open
+    and should not be, which are ``problems`` where a key is asked for; ``gaps``: a line for what
+    was to be asked and is not known.
     """
-    routes = listed(int(request["direct"]))
-    routes |= {("GET", path) for path in UNLISTED}
-    ordered = sorted(routes)
-    counts: dict[str, dict[str, int]] = {"without": {}, "wrong": {}, "right": {}}
-    opened = []
-    for number, route in enumerate(ordered):
-        for kind, key in kinds(request, number).items():
-            status, content = ask(request, *route, key)
-            counts[kind][status] = counts[kind].get(status, 0) + 1
-            if kind != "right" and route[1] not in OPEN_TO_ALL and lets_in(status, content):
-                opened.append(f"{route[0]} {route[1]} {kind} key: HTTP {status}")
+    gaps, routes = [], {("GET", path) for path in UNLISTED}
+    try:
+        routes |= listed(int(request["direct"]))
+    except Unlisted as why:
+        gaps.append(f"{why}; only {len(routes)} known routes were asked")
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in ("without", "wrong", "right")}
+    opened, silent = [], []
+    for method, path in sorted(routes):
+        for kind, answer in asked(request, method, path, sum(counts["wrong"].values())):
+            counts[kind][answer.status] += 1
+            line = f"{method} {path} {kind} key: {answer.status}"
+            if kind != "right" and path not in OPEN_TO_ALL and answer.lets_in:
+                opened.append(line)
+            silent += [line] if answer.says_nothing else []
+    if silent:
+        gaps.append(f"{len(silent)} without an answer: {', '.join(silent[:SHOWN])}")
     problems = opened if request["accepted"] else []
-    return {"routes": len(ordered), "counts": counts, "open": opened, "problems": problems}
+    found = {kind: dict(count) for kind, count in counts.items()}
+    return {"routes": len(routes), "counts": found, "open": opened, "problems": problems,
+            "gaps": gaps}  # fmt: skip
 
 
-def kinds(request: dict[str, Any], number: int) -> dict[str, str]:
-    """Which keys a route is asked with."""
-    accepted = request["accepted"]
-    wrong = {"wrong": front_door.NO_KEY} if accepted and number < WRONG_KEYS else {}
-    return {"without": "", **wrong, **({"right": accepted[0]} if accepted else {})}
-
-
-def lets_in(status: str, content: str) -> bool:
-    """Whether an answer comes from behind the door."""
-    if status == "405":
-        return '"detail":"Method Not Allowed"' in content  # vLLM's own words
-    return status.isdigit() and status not in CLOSED
+def asked(request: dict[str, Any], method: str, path: str, wrong: int) -> list[tuple[str, Answer]]:
+    """A route's answers by kind of key. A wrong key, of which ``wrong`` were used, is kept for
+    routes that ask for one."""
+    found = [("without", ask(request, method, path, ""))]
+    if request["accepted"]:
+        if found[0][1].status in REFUSED and wrong < WRONG_KEYS:
+            found.append(("wrong", ask(request, method, path, front_door.NO_KEY)))
+        found.append(("right", ask(request, method, path, request["accepted"][0])))
+    return found
 
 
 def listed(port: int) -> set[tuple[str, str]]:
-    """Method and path of the routes in the openapi.json of the server on loopback."""
+    """Method and path of the routes in the openapi.json of the server on loopback; Unlisted."""
+    place = f"127.0.0.1:{port}/openapi.json"
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND_S)
     try:
         connection.request("GET", "/openapi.json")
-        paths = json.loads(connection.getresponse().read()).get("paths", {})
-    except (OSError, http.client.HTTPException, ValueError):
-        return set()
+        reply = connection.getresponse()
+        body = reply.read()
+        if reply.status != 200:
+            raise Unlisted(f"{place}: HTTP {reply.status}")
+        paths = json.loads(body)["paths"]
+        routes = {
+            (method.upper(), str(path).replace("{", "").replace("}", ""))
+            for path, methods in paths.items()
+            for method in methods
+            if method in ("get", "post", "put", "delete") and path not in STEERING
+        }
+    except (OSError, http.client.HTTPException) as error:
+        raise Unlisted(f"{place}: {str(error) or type(error).__name__}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Unlisted(f"{place}: lists no routes") from None
     finally:
         connection.close()
-    return {
-        (method.upper(), str(path).replace("{", "").replace("}", ""))
-        for path, methods in paths.items()
-        for method in methods
-        if method in ("get", "post", "put", "delete")
-    }
+    if not routes:
+        raise Unlisted(f"{place}: lists no routes")
+    return routes
 
 
-def ask(request: dict[str, Any], method: str, path: str, key: str) -> tuple[str, str]:
-    """Status and the beginning of the content; or why there is none."""
+def ask(request: dict[str, Any], method: str, path: str, key: str) -> Answer:
+    """One route's answer. vLLM's own carry a date, and HAProxy's own do not."""
     where = (str(request["address"]), int(request["port"]))
     connection = http.client.HTTPConnection(*where, timeout=BOUND_S)
     headers = {"Content-Type": "application/json"}
@@ -103,8 +151,8 @@ def ask(request: dict[str, Any], method: str, path: str, key: str) -> tuple[str,
         body = None if method == "GET" else BROKEN
         connection.request(method, path, body, headers)
         reply = connection.getresponse()
-        return str(reply.status), reply.read(300).decode("utf-8", "replace")
+        return Answer(str(reply.status), behind=reply.getheader("date") is not None)
     except (OSError, http.client.HTTPException) as error:
-        return type(error).__name__, ""
+        return Answer(type(error).__name__)
     finally:
         connection.close()

@@ -14,8 +14,6 @@ from typing import Literal
 
 SERVING = "/run/vllm-fleet/serving.json"
 RELEASE = "/etc/vllm-fleet/current/release.json"
-API_KEY = "/etc/vllm-fleet/secrets/api_key"
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 Fault = Literal["", "refused", "not_yet", "http", "unauthorized", "wrong_name", "empty", "timeout"]
 
@@ -30,7 +28,6 @@ class Target:
     timeout_s: float = 60.0
     prompt: str = "The capital of France is"
     max_tokens: int = 16
-    api_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,8 +119,6 @@ def ask(target: Target, method: str, path: str, body: object, deadline: float) -
     """The JSON object that the server answers until ``deadline`` (monotonic); raises Failed."""
     connection = http.client.HTTPConnection(target.address, target.port, timeout=_left(deadline))
     headers = {"Content-Type": "application/json"}
-    if target.api_key:
-        headers["Authorization"] = f"Bearer {target.api_key}"
     try:
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         if connection.sock is not None:
@@ -151,7 +146,7 @@ def _left(deadline: float) -> float:
 def _parsed(path: str, status: int, body: bytes) -> dict[str, object]:
     said = " ".join(body.decode("utf-8", "replace").split())[:200]
     if status in (401, 403):
-        raise Failed("unauthorized", f"{path}: HTTP {status}; is {API_KEY} the server's key?")
+        raise Failed("unauthorized", f"{path}: HTTP {status}; wanted: no key on loopback")
     if status == 503:
         raise Failed("not_yet", f"{path}: HTTP 503: {said}")
     if status != 200:
@@ -174,37 +169,26 @@ def recorded(path: str = SERVING) -> Result | None:
         return None
 
 
-def api_key(path: str = API_KEY) -> str:
-    """The key in ``path``, bare or as ``VLLM_API_KEY=…``; empty if there is no such file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip().removeprefix("VLLM_API_KEY=")
-    except FileNotFoundError:
-        return ""
-
-
 def target_from(request: dict[str, object]) -> Target:
     """The target ``request`` names; what it leaves out is taken from the current release."""
     known = dict(request)
     if not {"listen", "port", "served_name"} <= set(known):
         with open(str(request.get("release_json", RELEASE)), encoding="utf-8") as file:
             known = {**json.load(file), **request}
-    listen = str(known["listen"])
     return Target(
-        LOOPBACK.get(listen, listen),
+        str(known["listen"]),
         int(str(known["port"])),
         str(known["served_name"]),
         float(str(known.get("timeout_s", 60))),
         str(known.get("prompt", Target.prompt)),
         int(str(known.get("max_tokens", Target.max_tokens))),
-        api_key(str(known.get("api_key_file", API_KEY))),
     )
 
 
 def main(request: dict[str, object]) -> None:
     """Print the Result as one JSON line. Keys of ``request``: listen, port, served_name,
-    timeout_s, prompt, max_tokens, api_key_file, release_json; all optional. ``recorded``: for a
-    rank without an API, the completion that its head had."""
+    timeout_s, prompt, max_tokens, release_json; all optional. ``recorded``: for a rank without an
+    API, the completion that its head had."""
     try:
         told = recorded() if request.get("recorded") else None
         result = told or complete(target_from(request))

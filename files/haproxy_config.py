@@ -6,6 +6,7 @@ HAProxy refuses changes nothing and ends in one line. Prints {"written": [path]}
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG = "haproxy.cfg"
+HAPROXY = "/usr/sbin/haproxy"
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -27,11 +29,12 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 def complaint(folder: Path) -> str:
     """What HAProxy says against the configuration in ``folder``; "" for nothing."""
-    argv = ["/usr/sbin/haproxy", "-c", "-q", "-f", str(folder / CONFIG)]
+    argv = [HAPROXY, "-c", "-q", "-f", str(folder / CONFIG)]
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    said = done.stderr.replace(f"{folder}/", "")
+    # It may repeat a line, and a gateway's has the key.
+    said = re.sub(r'Bearer [^\s"]+', "Bearer ***", done.stderr.replace(f"{folder}/", ""))
     return "" if done.returncode == 0 else " ".join(said.split())[:600] or "no reason"
 
 

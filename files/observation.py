@@ -32,6 +32,7 @@ ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 ACCEPT_TRIES = 3
 ASK_S = 60.0
 LISTENS = "0A"  # TCP_LISTEN
+USER = layout.CONTAINER_USER
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,6 @@ def target(release: Release, timeout_s: float = ASK_S) -> completion.Target:
         release.port,
         release.served_name,
         timeout_s,
-        api_key=completion.api_key(),
     )
 
 
@@ -191,11 +191,13 @@ def _digest(name: str) -> str:
 
 
 def _from_kernel(release: Release, seen: Seen) -> None:
-    """Every address on which something listens on the server's port."""
+    """Every address on which the server's user listens on its port; the proxy may have the same
+    port on others."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for words in (line.split() for line in Path(table).read_text().splitlines()[1:]):
             address, _, port = words[1].partition(":")
-            if words[3] == LISTENS and int(port, 16) == release.port:
+            owner = int(words[7])
+            if words[3] == LISTENS and (int(port, 16), owner) == (release.port, USER):
                 line = f"{table}: {words[1]}"
                 seen.all.append(Observation("listen", _address(address), "kernel", line))
 

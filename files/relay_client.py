@@ -4,6 +4,7 @@ one is gone or has nothing for a while, from the next one that has more."""
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import time
@@ -59,7 +60,7 @@ class Client:
     def fetch(self, item: Item, tell: Callable[[], None]) -> None:
         """All of one file, going on where its part ends. Not compared with its sha256."""
         item.part.parent.mkdir(parents=True, exist_ok=True)
-        with item.part.open("ab", buffering=0) as part:
+        with open(item.part, "ab", buffering=0, opener=_no_link) as part:
             if part.tell() > item.size:
                 part.truncate(0)
             self._shelf.grow(item, part.tell())
@@ -134,6 +135,11 @@ class Client:
             if each is not None:
                 each.close()
         self._stream = self._socket = None
+
+
+def _no_link(path: str, flags: int) -> int:
+    """In a cache that others may write to a link could lead anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:

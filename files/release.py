@@ -13,6 +13,7 @@ import durable
 import layout
 from errors import HostError, Refused
 
+LOOPBACK = ("127.0.0.1", "::1")
 DIGEST = re.compile(r"[0-9a-f]{12}")
 
 
@@ -44,8 +45,8 @@ class Release:
 
     @property
     def address(self) -> str:
-        """Where a client on this host reaches it: a wildcard address is reached by loopback."""
-        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.listen, self.listen)
+        """Where a client on this host reaches it."""
+        return self.listen
 
 
 def read(digest: str) -> Release:
@@ -81,6 +82,11 @@ def parse(data: object, path: Path) -> Release:
                 f"allowed: {item.type}; stage the release again"
             )
         known[item.name] = value
+    if known["listen"] not in LOOPBACK:  # it asks for no key
+        raise Refused(
+            f"{path}: listen: found {known['listen']!r}, allowed: {' or '.join(LOOPBACK)}; run "
+            "deploy.py, which puts a proxy in front"
+        )
     return Release(**known, claims=_claims(data.get("claims", {}), path))
 
 

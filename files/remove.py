@@ -11,8 +11,7 @@ import glob
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,13 @@ import hostlock
 import layout
 import systemd
 from errors import HostError, exit_code
+from thing import Thing
 
 MARK = b"vllm-fleet"
 SYSTEM = Path("/etc/systemd/system")
 JOBS = "vllm-fleet-*.service"  # pulls and downloads under way, activations, services of ours
 PACKAGED_REGISTRY = "docker-registry.service"
 STOP_S = 3700.0  # a draining server finishes what it has begun
-
-
-@dataclass(frozen=True)
-class Thing:
-    """Something of ours: what a person reads, and how it goes."""
-
-    text: str
-    remove: Callable[[], object]
 
 
 def things(request: dict[str, Any]) -> list[Thing]:

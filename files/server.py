@@ -68,7 +68,6 @@ class Server:
             self.release.served_name,
             timeout_s,
             max_tokens=max_tokens,
-            api_key=completion.api_key(),
         )
 
     def pause(self, seconds: float = POLL_S) -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 
 import container
-import layout
 import nccl
 import progress
 import startlog
@@ -30,7 +29,6 @@ class ServerLog:
         self.networks: set[str] = set()  # over what NCCL says it talks
         self.final: Container | None = None  # how the container ended; None: Docker lost it
         self._item = item
-        self._secrets = secrets()
         self.said: list[str] = []  # what the server says of itself while it starts
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         threading.Thread(target=self._follow, daemon=True).start()
@@ -67,7 +65,7 @@ class ServerLog:
     def _take(self, line: str) -> None:
         if not line.strip() or OWN_QUESTION in line:
             return
-        text = masked(line.rstrip(), self._secrets)
+        text = line.rstrip()
         print(text, flush=True)
         self._lines.append(text)
         self.last_line_at = time.monotonic()
@@ -87,19 +85,3 @@ class ServerLog:
                     print(f"serve: {error}", flush=True)
                     return None
                 time.sleep(2.0)
-
-
-def secrets() -> list[str]:
-    """Every secret value on this host that a log line must not show."""
-    values = []
-    for path in layout.SECRETS.glob("*"):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            values += [part.strip() for part in (line, line.partition("=")[2])]
-    return [value for value in values if len(value) >= 8]
-
-
-def masked(line: str, values: list[str]) -> str:
-    """``line`` without any of ``values``."""
-    for value in values:
-        line = line.replace(value, "***")
-    return line

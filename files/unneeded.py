@@ -18,9 +18,9 @@ from typing import Any
 import command
 import hostlock
 import layout
+import weights
 from errors import exit_code
-
-from remove import Thing
+from thing import Thing
 
 MIB = 1 << 20
 
@@ -71,7 +71,8 @@ def downloading(revision: str) -> bool:
 
 def blobs(snapshot: Path) -> set[Path]:
     """The files that a commit's names stand for."""
-    return {path.resolve() for path in snapshot.rglob("*") if not path.is_dir()}
+    names = [path for path in snapshot.rglob("*") if not path.is_dir()]
+    return {blob for name in names if (blob := weights.own_blob(snapshot, name))}
 
 
 def megabytes(paths: set[Path]) -> str:

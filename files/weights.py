@@ -91,10 +91,20 @@ def changed(folder: Path, files: Iterable[LockedFile]) -> tuple[str, ...]:
 def set_aside(folder: Path, paths: Iterable[str]) -> None:
     """Take bad files out of the cache, kept beside it under ``.corrupt`` for a look."""
     for path in paths:
-        blob = (folder / path).resolve()
-        if blob.exists():  # two names of the same content share one
+        blob = own_blob(folder, folder / path)
+        if blob and blob.exists():  # two names of the same content share one
             os.replace(blob, blob.with_name(blob.name + ".corrupt"))
         (folder / path).unlink(missing_ok=True)
+
+
+def own_blob(snapshot: Path, path: Path) -> Path | None:
+    """The file that ``path`` of a snapshot stands for; None where that is no file of the model.
+
+    Whoever may write to the cache, over NFS another machine, may lay a link to any file: nothing is
+    moved or removed by it.
+    """
+    blob, model = path.resolve(), snapshot.parent.parent.resolve()
+    return blob if blob.is_relative_to(model) else None
 
 
 def load_record() -> dict[str, dict[str, list[object]]]:

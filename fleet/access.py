@@ -20,7 +20,15 @@ PATHS = (
     *("/v1/embeddings", "/v1/rerank", "/v1/score", "/v1/audio/transcriptions"),
     "/v1/audio/translations",
 )
-_STEERING = re.compile(r"/(metrics|load_lora|unload_lora|sleep|wake_up|pause|resume|abort)")
+# Of vLLM, what steers it or tells of it; some only where a variable opens them.
+STEERING = (
+    *("/metrics", "/server_info", "/load", "/sleep", "/wake_up", "/is_sleeping", "/pause"),
+    *("/resume", "/is_paused", "/abort_requests", "/collective_rpc", "/reset_prefix_cache"),
+    *("/reset_mm_cache", "/reset_encoder_cache", "/start_profile", "/stop_profile"),
+    *("/scale_elastic_ep", "/is_scaling_elastic_ep", "/init_weight_transfer_engine"),
+    *("/update_weights", "/start_weight_update", "/finish_weight_update", "/get_world_size"),
+    *("/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
+)
 
 
 def control_side_file(value: str) -> str:
@@ -31,7 +39,10 @@ def control_side_file(value: str) -> str:
 
 
 def _path(value: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", value) or _STEERING.match(value):
+    """What is listed opens all that lies below it, so nothing that steers may."""
+    steers = any(f"{one}/".startswith(f"{value}/") or f"{value}/".startswith(f"{one}/")
+                 for one in STEERING)  # fmt: skip
+    if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", value) or steers:
         raise ValueError("allowed: a path of vLLM's API such as /v1/completions, none that steers")
     return value
 

@@ -50,7 +50,7 @@ def from_environment(
 
 def _token(env: Mapping[str, str], token_file: Path | None) -> str | None:
     if token_file is not None:
-        return token_in(token_file)
+        return private_token(token_file)
     if env.get("HF_TOKEN"):
         return _checked_token(env["HF_TOKEN"].strip(), "HF_TOKEN")
     if env.get("HF_TOKEN_PATH"):
@@ -58,6 +58,17 @@ def _token(env: Mapping[str, str], token_file: Path | None) -> str | None:
     home = env.get("HF_HOME") or os.path.join(env.get("HOME", ""), ".cache/huggingface")
     usual = Path(home, "token")
     return token_in(usual) if usual.is_file() else None
+
+
+def private_token(path: Path) -> str:
+    """As ``token_in``, of a file that is to be its owner's alone."""
+    found = token_in(path)
+    if path.stat().st_mode & 0o077:
+        raise SettingsError(
+            f"{path}: others may read it; allowed: mode 0600; chmod 600 {path}, and change the "
+            "token if they may have read it"
+        )
+    return found
 
 
 def token_in(path: Path) -> str:

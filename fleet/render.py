@@ -68,6 +68,7 @@ def serve_arguments(settings: Serving) -> dict[str, Any]:
     """vLLM's arguments by long name; a switch turned off is False."""
     chosen = arguments(settings, settings.mode, facts(settings.model))
     return {
+        "allowed-origins": _origins(settings),
         **chosen,
         **_memory(settings),
         **_parallel(settings),
@@ -79,6 +80,12 @@ def serve_arguments(settings: Serving) -> dict[str, Any]:
         "port": settings.port,
         "shutdown-timeout": settings.mode.drain_timeout_s,
     }
+
+
+def _origins(settings: Serving) -> str:
+    """Whose pages a browser on the host lets read answers. vLLM's default is all: any page that a
+    person at the host has open could use a server that asks for no key."""
+    return json.dumps([f"http://{LISTEN}:{settings.port}"])
 
 
 def serve_config(settings: Serving) -> dict[str, Any]:
@@ -188,14 +195,11 @@ def serve_environment(settings: Serving) -> dict[str, str]:
 
 
 def claims(settings: Serving) -> dict[str, Values]:
-    """What the release says of the server that will run: claims by name.
-
-    Beyond loopback the proxy may have the same port on another address.
-    """
+    """What the release says of the server that will run: claims by name."""
     return {
         **mode_claims(serve_arguments(settings), facts(settings.model)),
         "image": [settings.vllm_image],
-        **({"listen": [LISTEN]} if settings.listen == LISTEN else {}),
+        "listen": [LISTEN],
         "model": [f"{HUB}/{settings.model.snapshot}"],
         "served_name": [served_name(settings)],
     }

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from fleet.docker_facts import Docker
 from fleet.fabric_facts import LENIENT, Fabric
-from fleet.untrusted import printable
+from fleet.untrusted import printable, steerless
 
 
 class SnapshotError(Exception):
@@ -191,7 +191,7 @@ class Snapshot(Lenient):
     def parse(cls, text: str) -> Snapshot:
         """The last line of the program's output; raises ``SnapshotError`` for anything else."""
         try:
-            found = json.loads(text.strip().splitlines()[-1])
+            found = steerless(json.loads(text.strip().splitlines()[-1]))
             return cls.model_validate(_known(found))
         except (IndexError, AttributeError, ValueError) as error:
             said = printable(" ".join(text.split()), 200) or "nothing"

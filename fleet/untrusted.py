@@ -8,6 +8,18 @@ from typing import Any
 
 from fleet.problems import SettingsError, shown
 
+# C0 and C1 but for tab and line feed, and what turns the direction of writing.
+_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def steerless(value: Any) -> Any:
+    """A JSON value without what steers a terminal in any of its texts."""
+    if isinstance(value, str):
+        return _STEERS.sub(" ", value)
+    if isinstance(value, dict):
+        return {steerless(key): steerless(inner) for key, inner in value.items()}
+    return [steerless(inner) for inner in value] if isinstance(value, list) else value
+
 
 def printable(text: str, most: int = 600) -> str:
     """``text`` as one bounded line that steers no terminal."""

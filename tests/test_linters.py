@@ -71,6 +71,21 @@ def test_host_programs_need_only_the_standard_library() -> None:
         assert foreign <= allowed, f"{path}: {foreign}"
 
 
+# What would trust any host key, or read a text as commands.
+UNSAFE = (
+    *(r"StrictHostKeyChecking\W+(no|off|accept)", "AutoAddPolicy", "WarningPolicy"),
+    *("shell=True", r"os\.system\(", "verify=False"),
+)
+
+
+@pytest.mark.parametrize("pattern", UNSAFE)
+def test_no_program_trusts_any_host_or_reads_text_as_commands(pattern: str) -> None:
+    for path in tracked("*.py", "files", "lab", "templates"):
+        if path.is_relative_to(ROOT / "tests"):
+            continue
+        assert not re.search(pattern, path.read_bytes().decode(errors="replace")), path
+
+
 # Put together here, so that this file itself names none of them.
 REGISTRIES = (r"deb\.deb" + "ian", r"pypi\." + "org", "python" + "hosted", "npm" + "js")
 HERE = (re.escape(f"{ROOT}/"), re.escape(f"{Path.home()}/."))

@@ -114,6 +114,10 @@ def test_a_token_file_opens_a_gated_model_and_is_told_to_nobody(
     (tmp_path / "token").write_text(f"{READER}\n")
     file = str(tmp_path / "token")
     said, connections = outcome(tmp_path, {**data, "vllm_model": GATED, "hf_token_file": file})
+    assert f"{file}: others may read it; allowed: mode 0600" in said and connections == 0
+    assert READER not in said
+    (tmp_path / "token").chmod(0o600)
+    said, connections = outcome(tmp_path, {**data, "vllm_model": GATED, "hf_token_file": file})
     assert f"{GATED} has no lock: locked for this run" in said and connections >= 2
     assert READER not in said
 

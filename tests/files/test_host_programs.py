@@ -13,17 +13,20 @@ from pathlib import Path
 
 import container
 import durable
+import haproxy_config
 import hostlock
+import hub_container
+import layout
 import memory
 import notify
 import pytest
 import release
-import serverlog
 from errors import HostError, Refused, exit_code
+from model_request import Request
 
 FACTS: dict[str, object] = {
     "digest": "a" * 12, "mode": "nvfp4", "model": "org/name", "revision": "0" * 40,
-    "image": "vllm@sha256:0", "served_name": "org/name", "listen": "0.0.0.0", "port": 8000,
+    "image": "vllm@sha256:0", "served_name": "org/name", "listen": "127.0.0.1", "port": 8000,
     "ready_timeout_s": 1800, "drain_timeout_s": 60, "stall_timeout_s": 600, "memory_needed_kib": 0,
 }  # fmt: skip
 PLACE = Path("/etc/vllm-fleet/releases/x/release.json")
@@ -44,6 +47,7 @@ def test_a_release_is_read_and_more_keys_of_a_newer_version_are_left_out() -> No
     ("key", "value", "told"),
     [
         ("port", None, "port: found None, allowed: int"),
+        ("listen", "0.0.0.0", "listen: found '0.0.0.0', allowed: 127.0.0.1 or ::1; run deploy.py"),
         ("port", "8000", "port: found '8000', allowed: int"),
         ("port", True, "port: found True, allowed: int"),
         ("image", 7, "image: found 7, allowed: str"),
@@ -103,10 +107,6 @@ def test_waiting_for_memory_ends_when_told_to_stop_and_at_once_when_there_is_eno
     assert time.monotonic() - begun < 1
 
 
-def test_a_log_line_shows_no_secret() -> None:
-    assert serverlog.masked("key=sesame-open ok", ["sesame-open"]) == "key=*** ok"
-
-
 def test_a_link_moves_in_one_step_and_goes_away(tmp_path: Path) -> None:
     current = tmp_path / "current"
     for target in ("releases/a", "releases/b", "releases/b"):
@@ -153,3 +153,33 @@ def test_systemd_gets_every_field_on_its_own_line(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code], env=environment, check=True)
         message = listener.recv(4096).decode()
     assert message == "STATUS=loading weights 42 %\nEXTEND_TIMEOUT_USEC=60000000"
+
+
+OPEN_TO_ALL = ("/tmp", "/var/tmp", "/run/lock", "/dev/shm")  # folders that everybody may write to
+
+
+def test_nothing_of_ours_lies_where_others_could_have_laid_a_link() -> None:
+    places = [path for path in vars(layout).values() if isinstance(path, Path)]
+    assert layout.LOCK in places
+    assert [p for p in places if any(p.is_relative_to(top) for top in OPEN_TO_ALL)] == []
+
+
+def test_the_container_that_downloads_has_no_rights_to_spare() -> None:
+    """The server's own are in its compose.yaml (tests/lab/test_proxy.py)."""
+    request = Request(
+        *(Path("/srv/models/hub"), "org/name", "0" * 40, (), "image@sha256:0", "https://hub"),
+        token_file=Path("/none"),
+    )
+    line = " ".join(hub_container.argv(request, ""))
+    assert "--cap-drop ALL --cap-add DAC_OVERRIDE --read-only --tmpfs /tmp" in line
+    assert "--security-opt no-new-privileges" in line and "docker.sock" not in line
+
+
+def test_what_haproxy_says_of_its_configuration_repeats_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "haproxy"
+    program.write_text("#!/bin/sh\necho \"line 3: 'Bearer sesame-open' is odd\" >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(haproxy_config, "HAPROXY", str(program))
+    assert haproxy_config.complaint(tmp_path) == "line 3: 'Bearer *** is odd"

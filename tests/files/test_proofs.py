@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from phases import Activation
 from release import Release, parse
 from transaction import Transaction
 
-from tests.files.standin_process import NAME, Standin, standin
+from fleet import mode_claims
+from tests.files.standin_process import NAME, Standin, free_port, standin
+from tests.fleet.web import Reply, site
 
 REAL = (Path(__file__).parent / "engine_lines.txt").read_text().splitlines()
 FLAGS = (
@@ -85,7 +88,13 @@ def test_an_honest_server_shows_every_claim(
     assert "log: kv_cache_dtype=fp8" in found["kv_cache_dtype"].line
 
 
+TRITON, CUTLASS = (
+    "Using TRITON_ATTN backend.",
+    "Using 'FLASHINFER_CUTLASS' NvFp4 MoE backend out of",
+)
 LIES: list[tuple[str, dict[str, Any]]] = [
+    ("attention_backend", {"silent_kernels": True, "log_lines": [TRITON]}),
+    ("moe_backend", {"silent_kernels": True, "log_lines": [CUTLASS]}),
     ("cudagraph_mode", {"log_lines": ["... not supported; setting cudagraph_mode=PIECEWISE"]}),
     ("dtype", {"engine_config": {"dtype": "torch.bfloat16"}}),
     ("enforce_eager", {"engine_config": {"enforce_eager": "False"}}),
@@ -107,6 +116,20 @@ def test_each_claim_can_be_refuted(
 ) -> None:
     found = proved(tmp_path, monkeypatch, lies)
     assert [proof.name for proof in proofs.refuted(found.values())] == [name]
+
+
+def test_no_other_claim_is_left_that_nothing_refutes() -> None:
+    """``served_name`` fails the completion before; the rest is no server's to lie about."""
+    told = {name for name, _ in LIES}
+    assert set(CLAIMS) - told == {"served_name"}
+    others = {"image": "other@sha256:1", "listen": "0.0.0.0", "model": "/models/hub/other",
+              "linear_backend": "CutlassNvFp4LinearKernel", "kv_cache_memory_bytes": 1024,
+              "served_name": "other"}  # fmt: skip
+    assert set(mode_claims._FROM_ARGUMENTS) <= {*CLAIMS, *others}
+    for name, value in others.items():
+        seen = observation.Seen([observation.Observation(name, value, "log", "a line")])
+        [proof] = proofs.prove({name: ["marlin"]}, seen)
+        assert (proof.verdict, proof.line) == ("refuted", "log: a line")
 
 
 def test_what_nothing_says_is_unknown_and_told_why(
@@ -199,18 +222,48 @@ def test_golden_answers_bear_another_ending_and_no_other_text(tmp_path: Path) ->
     assert (other.verdict, other.found) == ("refuted", "0%")
 
 
-def test_a_bare_server_with_a_key_has_open_routes(tmp_path: Path) -> None:
-    with standin(tmp_path, VLLM_API_KEY="sesame-open", wait=False) as server:
+def probed(folder: Path, *flags: str, **door: object) -> dict[str, Any]:
+    """What the probe finds of a server that asks for a key itself, without a proxy."""
+    with standin(folder, *flags, VLLM_API_KEY="sesame-open", wait=False) as server:
         deadline = time.monotonic() + 15
         while completion.complete(server.target(1)).fault == "refused":
             assert time.monotonic() < deadline
-        door = {"address": "127.0.0.1", "port": server.port, "direct": server.port, "ca": None}
-        found = auth_probe.probe({**door, "accepted": ["sesame-open"]})
-    assert found["routes"] > 30
+        bare = {"address": "127.0.0.1", "port": server.port, "direct": server.port, "ca": None}
+        return auth_probe.probe({**bare, "accepted": ["sesame-open"], **door})
+
+
+def test_a_bare_server_with_a_key_has_open_routes(tmp_path: Path) -> None:
+    found = probed(tmp_path)
+    assert found["routes"] > 30 and found["gaps"] == []
+    assert found["counts"]["wrong"] == {"401": found["counts"]["without"]["401"]}
     assert any(line.startswith("POST /invocations without key") for line in found["open"])
     assert any(line.startswith("GET /metrics without key") for line in found["open"])
     assert not any(line.startswith("GET /v1/models ") for line in found["open"])
     assert "sesame-open" not in json.dumps(found)
+
+
+def test_a_server_that_does_not_tell_its_routes_leaves_a_gap(tmp_path: Path) -> None:
+    found = probed(tmp_path, "--disable-fastapi-docs")
+    [gap] = found["gaps"]
+    assert re.fullmatch(
+        r"127\.0\.0\.1:\d+/openapi\.json: HTTP 404; only \d+ known routes were asked", gap
+    )
+
+
+def test_a_route_that_gives_no_answer_is_not_closed(tmp_path: Path) -> None:
+    found = probed(tmp_path, port=free_port())
+    [gap] = found["gaps"]
+    asked = 2 * found["routes"]
+    assert gap.startswith(f"{asked} without an answer: GET /%76%31/models without key: Conn")
+    assert found["open"] == []
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"paths": 1}', '{"paths": {"/x": 5}}', "{}"])
+def test_an_odd_list_of_routes_is_none(body: str) -> None:
+    with site() as web:
+        web.replies["/openapi.json"] = Reply(body=body.encode())
+        with pytest.raises(auth_probe.Unlisted, match="lists no routes"):
+            auth_probe.listed(int(web.address.rpartition(":")[2]))
 
 
 def test_the_transaction_refuses_a_server_that_contradicts_its_release(

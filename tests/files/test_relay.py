@@ -50,6 +50,16 @@ def take(shelf: Shelf, *ports: int, secret: str = SECRET, patience_s: float = 2.
     return item.path.read_bytes()
 
 
+def test_a_part_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    shelf = empty(tmp_path / "b")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / "b" / f"{SHA256}.fanout").symlink_to(tmp_path / "theirs")
+    with serving(filled(tmp_path / "a")) as port, pytest.raises(OSError, match="symbolic links"):
+        take(shelf, port)
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
 def test_a_file_comes_over_and_what_is_there_already_is_not_sent(tmp_path: Path) -> None:
     shelf = empty(tmp_path / "b")
     (tmp_path / "b").mkdir()

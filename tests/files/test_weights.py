@@ -8,6 +8,7 @@ from pathlib import Path
 
 import layout
 import pytest
+import unneeded
 import weights
 from weights import LockedFile, check, set_aside, snapshot_dir
 
@@ -78,3 +79,18 @@ def test_a_damaged_record_only_costs_a_reading(folder: Path) -> None:
     layout.VERIFIED.parent.mkdir(parents=True)
     layout.VERIFIED.write_text("{broken")
     assert check(folder, locked()).whole
+
+
+def test_a_link_out_of_the_model_is_taken_away_and_what_it_leads_to_stays(
+    folder: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(theirs)
+    assert check(folder, locked()).corrupt == ("config.json",)
+    assert unneeded.blobs(folder) == {
+        (folder / path).resolve() for path in ("model-00001.safetensors", "sub/tokenizer.json")
+    }
+    set_aside(folder, ["config.json"])
+    assert theirs.read_bytes() == b"theirs" and not (folder / "config.json").is_symlink()

@@ -154,6 +154,9 @@ def test_the_token_comes_from_where_huggingface_hub_looks(tmp_path: Path) -> Non
     assert hub.from_environment(home).token == "hf_fromhome"
     assert hub.from_environment(path).token == "hf_frompath"
     assert hub.from_environment(path | {"HF_TOKEN": "hf_env"}).token == "hf_env"
+    with pytest.raises(SettingsError, match="token: others may read it; allowed: mode 0600"):
+        hub.from_environment(path, tmp_path / "token")
+    (tmp_path / "token").chmod(0o600)
     assert hub.from_environment(path, tmp_path / "token").token == "hf_fromhome"
     assert hub.from_environment({"HOME": "/nonexistent"}).token is None
 

@@ -173,7 +173,21 @@ def _configuration(access: AccessSettings) -> str:
 
 @pytest.mark.parametrize(
     "path",
-    ["/metrics", "/v1/../x", "v1", "/v1/x y", "/v1/\n", "/", "/sleep", "/v1/x{}", "/pause/x"],
+    [
+        "/metrics",
+        "/v1/../x",
+        "v1",
+        "/v1/x y",
+        "/v1/\n",
+        "/",
+        "/sleep",
+        "/v1/x{}",
+        "/pause/x",
+        "/v1",
+        "/v1/load_lora_adapter",
+        "/collective_rpc",
+        "/update_weights",
+    ],
 )
 def test_a_path_that_steers_or_climbs_is_refused(path: str) -> None:
     with pytest.raises(SettingsError, match="none that steers"):

@@ -39,7 +39,7 @@ print(json.dumps({
     "containers": said("docker", "ps", "-a", "--format", label).split(),
     "current": os.path.basename(os.path.realpath("/etc/vllm-fleet/current")),
     "unit": said("systemctl", "show", "--value", "-p", "ActiveState", "vllm"),
-    "lock": os.path.exists("/run/lock/vllm-fleet.lock"),
+    "lock": os.path.exists("/run/vllm-fleet.lock"),
 }))
 """
 # A small full file system over a folder, which it shows as it was.

@@ -201,7 +201,7 @@ class ServingHost:
             "systemctl disable -q vllm; systemctl reset-failed vllm; "
             "docker rm -f $(docker ps -aq); "
             "rm -rf /etc/vllm-fleet /var/lib/vllm-fleet/*.json /run/vllm-fleet "
-            f"/run/lock/vllm-fleet.lock* /var/log/vllm-fleet {CONTROL} /opt/catch",
+            f"/run/vllm-fleet.lock* /var/log/vllm-fleet {CONTROL} /opt/catch",
             check=False,
         )
 

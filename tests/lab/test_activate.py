@@ -70,7 +70,7 @@ def test_from_nothing_to_a_switch_and_back(bare: ServingHost) -> None:
         A,
         "ann",
     )
-    assert not bare.run("ls -d /run/lock/vllm-fleet.lock", check=False).stdout
+    assert not bare.run("ls -d /run/vllm-fleet.lock", check=False).stdout
 
 
 def test_a_first_release_that_fails_leaves_the_host_as_it_was(bare: ServingHost) -> None:
@@ -134,7 +134,7 @@ def test_two_at_once_the_second_is_told_who_is_at_work(host: ServingHost) -> Non
     assert host.activate(B).returncode == 0
     second = host.activate(C, who="bob")
     assert second.returncode == 75
-    assert second.stderr.startswith("activate: /run/lock/vllm-fleet.lock is held by ann from desk")
+    assert second.stderr.startswith("activate: /run/vllm-fleet.lock is held by ann from desk")
     assert "--data break_lock=true" in second.stderr
     assert second.stderr.count("\n") == 1
     assert host.outcome()["serving"] == B
@@ -156,7 +156,7 @@ def test_a_lock_left_behind_is_explained_and_taken(host: ServingHost) -> None:
         "who": "ann", "origin": "desk", "what": "activate x", "since": time.time() - 60,
         "pid": 999_999, "pid_started": 1, "boot_id": host.text(BOOT_ID),
     }  # fmt: skip
-    host.lab.write(host.name, "/run/lock/vllm-fleet.lock/owner.json", json.dumps(owner))
+    host.lab.write(host.name, "/run/vllm-fleet.lock/owner.json", json.dumps(owner))
     report = host.switched(B)
     assert report["outcome"] == "switched"
     assert "its process 999999 is gone" in report["notes"][0]
@@ -182,7 +182,7 @@ def test_what_cannot_start_is_refused_before_anything_stops(
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
     assert told in done.stderr
     assert host.text("docker inspect -f '{{.Id}}' vllm") == before
-    assert not host.run("ls -d /run/lock/vllm-fleet.lock", check=False).stdout
+    assert not host.run("ls -d /run/vllm-fleet.lock", check=False).stdout
 
 
 def test_requests_in_flight_are_answered_before_the_switch(host: ServingHost) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from fleet import vault
 from fleet.access import AccessSettings
-from lab.testing import Lab
+from lab.testing import REPO, Lab
 from tests.lab.test_deploy import grand_total, standin
 
 HOST = "spark-01"
+OWNER = "2000:2000"
 OPEN = ("/health",)
 CLOSED = (
     *("/metrics", "/invocations", "/docs", "/openapi.json", "/version", "/load", "/ping"),
@@ -90,6 +91,61 @@ def test_vllm_itself_is_not_reached_from_outside(exposed: Lab) -> None:
     assert done.returncode == 7
     found = exposed.text(HOST, "ss -Hltn | awk '{print $4}'").split()
     assert "127.0.0.1:8000" in found and "0.0.0.0:8443" in found
+
+
+def access_proof(lab: Lab, access: AccessSettings, **more: str) -> dict[str, str]:
+    """What verify.py says of the door."""
+    done = lab.pyinfra("verify.py", data=data(lab, access, **more))
+    assert done.returncode == 0, done.stdout[-4000:]
+    path = REPO / re.findall(r"^evidence: (\S+)$", done.stdout, re.MULTILINE)[-1]
+    proofs = json.loads(path.read_text())["hosts"][0]["proofs"]
+    [found] = [proof for proof in proofs if proof["name"] == "access"]
+    return dict(found)
+
+
+def test_every_route_is_shown_to_ask_for_the_key(
+    exposed: Lab, access: AccessSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = access_proof(exposed, access)
+    with capsys.disabled():
+        print(f"\n{found['verdict']}: {found['found']}; {found['line']}")
+    assert found["verdict"] == "shown" and found["found"].endswith(" routes asked, 0 open")
+
+
+def test_a_server_that_does_not_tell_its_routes_is_not_shown_to_be_closed(
+    exposed: Lab, access: AccessSettings
+) -> None:
+    more = {"vllm_args": '{"disable-fastapi-docs": true}'}
+    done = exposed.pyinfra("switch.py", data=data(exposed, access, **more))
+    assert done.returncode == 0, done.stdout[-4000:]
+    found = access_proof(exposed, access, **more)
+    assert found["verdict"] == "unknown" and "openapi.json: HTTP 404; only " in found["line"]
+    assert exposed.pyinfra("switch.py", data=data(exposed, access)).returncode == 0
+
+
+MOST_EXPOSED = {"vllm.service": 3.5, "vllm-fleet-haproxy@api.service": 3.0}  # of 10
+
+
+def test_units_and_container_have_no_more_rights_than_they_need(exposed: Lab) -> None:
+    for unit, most in MOST_EXPOSED.items():
+        said = exposed.text(HOST, f"systemd-analyze security --no-pager {unit} | tail -n 1")
+        found = re.search(r"exposure level for \S+ (\d+\.\d)", said)
+        assert found and float(found[1]) <= most, said
+    inspected = json.loads(exposed.text(HOST, "docker inspect vllm"))[0]
+    limits, own = inspected["HostConfig"], inspected["Config"]
+    assert (own["User"], limits["ReadonlyRootfs"], limits["Privileged"]) == (OWNER, True, False)
+    assert (limits["CapDrop"], limits["CapAdd"]) == (["ALL"], None)
+    assert limits["SecurityOpt"] == ["no-new-privileges:true"]  # and no other seccomp profile
+    assert limits["PidMode"] == "" and limits["IpcMode"] == "private" and limits["PidsLimit"] > 0
+    writable = {m["Destination"] for m in inspected["Mounts"] if m["RW"]}
+    assert writable == {"/cache"}
+    pid = inspected["State"]["Pid"]
+    status = exposed.text(
+        HOST, f"grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/{pid}/status"
+    )
+    found = dict(line.split(":\t") for line in status.splitlines())
+    assert (int(found["CapEff"], 16), int(found["CapBnd"], 16)) == (0, 0)
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
 def test_the_second_run_changes_nothing(exposed: Lab, access: AccessSettings) -> None:

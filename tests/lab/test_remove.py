@@ -86,7 +86,7 @@ def test_weights_and_images_go_only_when_told(lab: Lab, full: ServingHost) -> No
 
 def test_a_host_that_is_being_changed_is_left_alone(lab: Lab, host: ServingHost) -> None:
     host.install()
-    host.run("mkdir -p /etc/vllm-fleet /run/lock/vllm-fleet.lock")
+    host.run("mkdir -p /etc/vllm-fleet /run/vllm-fleet.lock")
     host.run(
         "systemd-run -q --unit=other sleep 300; pid=$(systemctl show -P MainPID other); "
         "python3 -c \"import sys; sys.path.insert(0, '/usr/local/lib/vllm-fleet'); "

@@ -59,7 +59,7 @@ def test_the_table_goes_to_standard_output_without_a_yes(
 
 def test_each_kind_of_drift_is_named(lab: Lab, hosts: dict[str, ServingHost]) -> None:
     name, host = next(iter(hosts.items()))
-    host.run("echo '# edited' >> /usr/local/lib/vllm-fleet/prune.py; systemctl disable -q vllm")
+    host.run("echo '#' >> /usr/local/lib/vllm-fleet/old_releases.py; systemctl disable -q vllm")
     drift = standings(lab)[name]["drift"]
     assert any(line.startswith("host programs and unit: ") for line in drift), drift
     assert "vllm.service: found active, disabled, wanted active, enabled" in drift
@@ -83,10 +83,10 @@ def test_a_server_that_stopped_answering_is_down_and_told_why(
 
 def test_who_holds_the_lock_is_told(lab: Lab, hosts: dict[str, ServingHost]) -> None:
     name, host = next(iter(hosts.items()))
-    host.run("mkdir /run/lock/vllm-fleet.lock")
+    host.run("mkdir /run/vllm-fleet.lock")
     one = standings(lab)[name]
     assert one["lock"] == "nobody known (stale: its holder left no note)"
-    host.run("rmdir /run/lock/vllm-fleet.lock")
+    host.run("rmdir /run/vllm-fleet.lock")
 
 
 def test_a_host_out_of_reach_is_told_beside_the_others(

@@ -66,7 +66,7 @@ def test_what_a_switch_mends_on_its_way(fleet: Fleet) -> None:
         "pid": 999_999, "pid_started": 1,
         "boot_id": fleet.sh(S3, "cat /proc/sys/kernel/random/boot_id"),
     }  # fmt: skip
-    fleet.lab.write(S3, "/run/lock/vllm-fleet.lock/owner.json", json.dumps(owner))
+    fleet.lab.write(S3, "/run/vllm-fleet.lock/owner.json", json.dumps(owner))
     fleet.lab.reboot(S4)
     assert fleet.settles(everywhere(fleet, fleet.mode)) == everywhere(fleet, fleet.mode)
     target = fleet.other

@@ -26,6 +26,7 @@ def host(served: HubHost) -> HubHost:
 def test_a_model_is_downloaded_beside_one_that_serves(host: HubHost, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("hf_lab_reader\n")
+    token.chmod(0o600)
     host.run(hf_token_file=str(token))
     assert host.whole() and host.sh("systemctl is-active vllm") == "active"
     assert host.traces() == ""
@@ -77,5 +78,6 @@ def test_a_dead_cache_server_is_told_before_anything_changes(host: HubHost) -> N
 def test_a_token_that_the_hub_refuses_changes_nothing(host: HubHost, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("hf_unknown\n")
+    token.chmod(0o600)
     host.refused("the Hub does not accept the token", hf_token_file=str(token))
     assert host.sh(f"ls {FOLDER}") == "" and host.fetched() == []

@@ -64,7 +64,8 @@ def tell_engine(found: dict[str, Any], config: dict[str, Any], length: int, faul
     line = said.engine_line(found, config, length, faults.engine_config)
     start = f"Initializing a V1 LLM engine (v{VERSION}) with config"
     log(f"{start}: {line}", who="EngineCore")
-    for each in [*said.kernel_lines(found), *faults.log_lines]:
+    kernels = () if faults.silent_kernels else said.kernel_lines(found)
+    for each in [*kernels, *faults.log_lines]:
         log(each, who="Worker")
 
 

@@ -47,6 +47,8 @@ class Faults:
     model_root: str = ""  # what /v1/models tells to be loaded
     engine_config: Mapping[str, str] = field(default_factory=dict)  # of the log's engine line
     log_lines: list[str] = field(default_factory=list)  # said besides, while it starts
+    silent_kernels: bool = False  # does not say which kernels were chosen
+    listen: str = ""  # listens on this address, whatever it was told
     text: str = ""  # the words of every answer
     usage_by_chunks: bool = False  # usage counts what was sent, not tokens
     stream_cut: bool = False  # a stream ends without its usage and its end mark

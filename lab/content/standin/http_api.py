@@ -49,7 +49,7 @@ class Server(ThreadingHTTPServer):
         *,
         bind: bool = True,
     ) -> None:
-        host = arguments.get("host") or "0.0.0.0"
+        host = engine.faults().listen or arguments.get("host") or "0.0.0.0"
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, arguments["port"]), Handler, bind_and_activate=False)
         if bind:
@@ -62,6 +62,7 @@ class Server(ThreadingHTTPServer):
         self.keys: list[str] = arguments.get("api-key") or ([key] if key else [])
         self.dev_mode = os.environ.get("VLLM_SERVER_DEV_MODE") == "1"
         self.access_log = not arguments.get("disable-uvicorn-access-log")
+        self.docs = not arguments.get("disable-fastapi-docs")
 
     def listen(self, certificate: str | None, key: str | None) -> None:
         """Start accepting; with TLS where the arguments name a certificate."""
@@ -100,7 +101,7 @@ class Handler(Exchange):
         path = self.path.partition("?")[0]
         if path.startswith(GUARDED) and not self._authorised():
             self._json(401, {"error": "Unauthorized"})
-        elif path in own:
+        elif path in own and (self.server.docs or path != "/openapi.json"):
             name = path.strip("/").replace("/", "_").replace(".", "_").replace("v1_", "")
             getattr(self, f"_{method.lower()}_{name}")(raw)
         elif path in DEV_ROUTES and self.server.dev_mode:

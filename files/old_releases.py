@@ -10,7 +10,7 @@ import release as releases
 from errors import Refused
 
 
-def prune(keep: int) -> dict[str, object]:
+def drop(keep: int) -> dict[str, object]:
     """Remove all releases but the needed ones and ``keep`` more, the newest by staging time.
 
     Returns the kept ones with the image and model each needs (not to be removed either).
