@@ -84,6 +84,7 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
 
 def _connect_tuned(self: SSHConnector) -> None:
     _check_host_keys(self)
+    first_contact.hide(self)
     if "bootstrap.py" in invocation.deploy_files():
         first_contact.connect(self, SETTINGS[self.host.name], _connect)
     else:

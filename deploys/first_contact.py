@@ -20,7 +20,23 @@ from fleet.problems import SettingsError
 from fleet.settings import Settings
 
 PASSWORD = "FLEET_FIRST_PASSWORD"  # the environment variable, where no file is set
+SECRETS = ("ssh_password", "ssh_key_password")
 _first: dict[str, str] = {}  # host → password, for hosts reached as the vendor's user
+
+
+class Hidden(str):
+    """A text that pyinfra does not show where it shows its arguments (``--debug``)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def hide(connector: SSHConnector) -> None:
+    """The passwords that this connection uses, if it uses any."""
+    data: dict[str, Any] = connector.data  # type: ignore[assignment]
+    data.update({key: Hidden(data[key]) for key in SECRETS if data.get(key)})
 
 
 def password_of(host: Host) -> str | None:
@@ -44,7 +60,7 @@ def connect(
             ) from error
     data: dict[str, Any] = connector.data  # type: ignore[assignment]
     ours = {key: data[key] for key in ("ssh_user", "ssh_password")}
-    data.update(ssh_user=settings.first_user, ssh_password=password)
+    data.update(ssh_user=settings.first_user, ssh_password=Hidden(password))
     try:
         plainly(connector)
     finally:

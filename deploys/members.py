@@ -13,6 +13,7 @@ from pyinfra.api.inventory import Inventory
 
 from deploys import invocation
 from fleet.gateway import Replica
+from fleet.loopback import is_loopback
 from fleet.render import served_name
 from fleet.settings import Settings
 
@@ -35,7 +36,20 @@ def find(inventory: Inventory, settings: Mapping[str, Settings]) -> list[str]:
     BEHIND[:] = [name for name in SERVING if server(name) == name]
     if not GATEWAYS:
         return []
-    return _mistakes([one for name in BEHIND if (one := settings.get(name))])
+    behind = [one for name in BEHIND if (one := settings.get(name))]
+    return [*_mistakes(behind), *_open(settings)]
+
+
+def _open(settings: Mapping[str, Settings]) -> list[str]:
+    """The firewall knows nothing of a gateway's port."""
+    return [
+        f"host {name}: api_auth: found 'none' on a gateway that listens on {one.gateway_listen}; "
+        "allowed: 'key'"
+        for name in GATEWAYS
+        if (one := settings.get(name))
+        and one.api_auth == "none"
+        and not is_loopback(one.gateway_listen)
+    ]
 
 
 def _mistakes(behind: list[Settings]) -> list[str]:

@@ -70,8 +70,8 @@ class AccessSettings(Strict):
     )
     api_auth: Literal["key", "none"] = Field(
         default="key",
-        description="'key': clients send 'Authorization: Bearer KEY'; 'none' lets everybody in "
-        "whom the network lets in",
+        description="'key': clients send 'Authorization: Bearer KEY'; 'none' lets everybody in of "
+        "allowed_sources, and is refused beyond loopback without the firewall",
     )
     secrets_dir: File = Field(
         default="secrets",

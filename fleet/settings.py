@@ -87,6 +87,11 @@ def load(
     if flat is None or parts is None:
         raise SettingsError(*problems)
     settings = Settings(host=host, ranks=ranks, **dict(flat), **parts)
+    if settings.exposed and settings.api_auth == "none" and not settings.firewall:
+        raise SettingsError(
+            f"{where('api_auth')}: api_auth: found 'none' while listen is {settings.listen}; "
+            "allowed: 'key', or firewall = True with the networks in allowed_sources"
+        )
     result = footprint.memory(settings)
     if result and result.verdict == "refused":
         remedy = f"; what fits: {', '.join(result.remedies)}" if result.remedies else ""

@@ -24,6 +24,15 @@ def test_good_data_loads_and_joins_mode_and_model(files: Catalogue) -> None:
     assert [lock.repo for lock in found.locks] == ["org/dense"]
 
 
+def test_without_a_key_only_the_networks_named_may_reach_the_api(files: Catalogue) -> None:
+    beyond = {"listen": "0.0.0.0", "api_auth": "none"}
+    [line] = problems(files, **beyond)
+    assert line.startswith(f"{ALL}api_auth: found 'none' while listen is 0.0.0.0; allowed: 'key', ")
+    named = {"firewall": True, "allowed_sources": ["192.0.2.0/24"]}
+    assert load(files, **beyond, **named).exposed
+    assert not load(files, api_auth="none").exposed
+
+
 def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
     found = load(files, vllm_mode="speculative")
     assert [lock.repo for lock in found.locks] == ["org/dense", "org/draft"]
