@@ -22,6 +22,7 @@ POLL_S = 1.0
 TELL_S = 10.0
 PATIENCE_S = 30  # for a gateway's connection that breaks
 BACK_S = 60.0  # from served again to a good check of the gateway
+SERVING_BEFORE: set[str] = set()  # hosts of this run that served when it began
 
 
 def out(host: Host, settings: Settings, label: str) -> None:
@@ -40,19 +41,14 @@ def out(host: Host, settings: Settings, label: str) -> None:
         _wait_empty(host, balancer, settings, label)
 
 
-def outage(
-    settings: Settings,
-    waves: Sequence[Sequence[str]],
-    run: Collection[str],
-    serving: Collection[str],
-) -> str:
+def outage(settings: Settings, waves: Sequence[Sequence[str]], run: Collection[str]) -> str:
     """Why these waves over the hosts of a ``run`` would take a model away from the gateways'
-    clients; "" where they do not. ``serving``: who of the run served before it."""
+    clients; "" where they do not."""
     if not members.GATEWAYS or settings.allow_downtime:
         return ""
     model = {name: served_name(members.SETTINGS[name]) for name in members.BEHIND}
     outside = {name for name in members.BEHIND if name not in run}
-    return gateway.outage(waves, model, {*serving, *outside})
+    return gateway.outage(waves, model, SERVING_BEFORE | outside)
 
 
 def back(host: Host, label: str) -> str:

@@ -6,7 +6,7 @@ from pyinfra import host, logger, state
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import serve
+from deploys import serve, turns
 from deploys.activation import Wish
 from deploys.host_state import current
 from deploys.operations import Commands
@@ -47,6 +47,11 @@ def _changes(now: Snapshot) -> list[str]:
 @operation()
 def served(settings: Settings) -> Commands:
     """Each host of the run serves its previous release."""
+    with turns.taken(settings, "serve"):
+        yield from _served(settings)
+
+
+def _served(settings: Settings) -> Commands:
     now = current(settings)
     digest = target(now)
     if digest is not None:
@@ -59,7 +64,7 @@ def served(settings: Settings) -> Commands:
     result.wanted = now.serving.current or ""
     host.log_styled(result.reason, fg="yellow", log_func=logger.warning)
     if state.is_executing:
-        serve.rollout(settings, "serve").declare(host.name, False)
+        turns.rollout(settings, "serve").declare(host.name, False)
 
 
 @deploy("Roll back")

@@ -39,6 +39,7 @@ class Rollout:
     _outcome: dict[str, str] = field(default_factory=dict)
     _failing: set[str] = field(default_factory=set)
     _met: set[str] = field(default_factory=set)
+    _absent: set[str] = field(default_factory=set)
     _waves: list[list[str]] | None = None
     _moved: Event = field(default_factory=Event)
 
@@ -47,12 +48,18 @@ class Rollout:
         self._declared[host] = changes
         self._wake()
 
+    def absent(self, host: str) -> None:
+        """``host`` broke off: it takes no further part. pyinfra says so only after the operation,
+        which lasts until no other host waits."""
+        self._absent.add(host)
+        self._wake()
+
     def turn(self, host: str) -> int | None:
         """Wait for ``host``'s wave; its number from 0, or None when the breaker opened before."""
         self._wait(self._planned)
         wave = self._wave_of(host)
-        earlier = [name for names in self.waves[:wave] for name in names]
-        self._wait(lambda: bool(self.broken_by) or all(name in self._ended() for name in earlier))
+        earlier = {name for names in self.waves[:wave] for name in names}
+        self._wait(lambda: earlier <= self._ended() or bool(self.broken_by))
         if self.broken_by:
             return None
         self._begun.add(host)
@@ -103,8 +110,11 @@ class Rollout:
     def waves(self) -> list[list[str]]:
         return self._waves or []
 
+    def _gone(self) -> set[str]:
+        return self.lost() | self._absent
+
     def _planned(self) -> bool:
-        gone = self.lost()
+        gone = self._gone()
         if self._waves is None and all(m in self._declared or m in gone for m in self.members):
             changing = [m for m in self.members if self._declared.get(m)]
             self._waves = self._in_units(changing)
@@ -128,7 +138,7 @@ class Rollout:
         return [name for names in self.waves for name in names]
 
     def _ended(self) -> set[str]:
-        gone = {name for name in self.lost() if name not in self._outcome}
+        gone = {name for name in self._gone() if name not in self._outcome}
         if gone and not self.broken_by:
             self.broken_by = min(gone)
         return {*self._outcome, *gone}

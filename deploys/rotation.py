@@ -12,7 +12,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import engine, proxy, remote, serve
+from deploys import engine, proxy, remote, turns
 from deploys import haproxy as instances
 from deploys.host_state import current, forget
 from deploys.operations import Commands, refuse, tell
@@ -53,6 +53,11 @@ def _problem(settings: Settings) -> str:
 @operation()
 def accepted(settings: Settings) -> Commands:
     """The host lets in who has the old key or the new one."""
+    with turns.taken(settings, ACCEPT):
+        yield from _accepted(settings)
+
+
+def _accepted(settings: Settings) -> Commands:
     if _without_key(settings, ACCEPT):
         return
     try:
@@ -74,12 +79,17 @@ def accepted(settings: Settings) -> Commands:
 @operation()
 def dropped(settings: Settings) -> Commands:
     """The host lets in who has the key in the file, and nobody by an older one."""
+    with turns.taken(settings, DROP):
+        yield from _dropped(settings)
+
+
+def _dropped(settings: Settings) -> Commands:
     if _without_key(settings, DROP):
         return
     if not state.is_executing:
         yield FunctionCommand(_planned, (), {})
         return
-    if serve.rollout(settings, ACCEPT).broken_by:
+    if turns.rollout(settings, ACCEPT).broken_by:
         stays = "the old key stays: not every host accepts the new one; run it again"
         yield _give_up(settings, DROP, stays)
         return
@@ -99,14 +109,14 @@ def _without_key(settings: Settings, name: str) -> bool:
         return False
     host.noop("it asks for no key")
     if state.is_executing:
-        serve.rollout(settings, name).declare(host.name, False)
+        turns.rollout(settings, name).declare(host.name, False)
     return True
 
 
 def _give_up(settings: Settings, name: str, problem: str) -> FunctionCommand:
     """Fails this host; the others, which wait to hear from it, stay as they are."""
     if state.is_executing:
-        roll = serve.rollout(settings, name)
+        roll = turns.rollout(settings, name)
         roll.declare(host.name, True)
         roll.report(host.name, "refused")
     return refuse(problem)
@@ -120,7 +130,7 @@ def _turn(
     gone: Collection[str],
 ) -> Commands:
     commands = list(instances.bring(settings, haproxy.API, files))
-    serve.rollout(settings, name).declare(host.name, bool(commands))
+    turns.rollout(settings, name).declare(host.name, bool(commands))
     if commands:
         forget()
 
@@ -141,7 +151,7 @@ def _take_turn(
     gone: Collection[str],
 ) -> bool:
     """One host's part; False unless its door opens to the wanted keys and to no other."""
-    roll = serve.rollout(settings, name)
+    roll = turns.rollout(settings, name)
     wave = roll.turn(host.name)
     if wave is None:
         return tell(host, f"untouched: {roll.broken_by} failed before")

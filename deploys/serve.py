@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 
 import layout
 from pyinfra import host, logger, state
@@ -13,7 +12,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import drain, engine, invocation, members, remote
+from deploys import drain, invocation, remote, turns
 from deploys.activation import Wish, activate
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
@@ -23,9 +22,6 @@ from fleet import baseline, render
 from fleet.difference import differences
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
-
-_rollouts: dict[str, Rollout] = {}
-_serving_before: set[str] = set()
 
 
 def digest(settings: Settings) -> str:
@@ -80,38 +76,16 @@ def serves(snapshot: Snapshot, digest: str) -> bool:
     )
 
 
-def rollout(settings: Settings, name: str) -> Rollout:
-    """The one rollout of this run that all its hosts share."""
-    if name not in _rollouts:
-        active = {a.name for a in state.active_hosts} & {*members.SERVING}
-        _rollouts[name] = Rollout(
-            members=[h for h in RUN.results if h in active],
-            canary=_canary(settings.canary),
-            wave_size=settings.wave_size,
-            on_failure=settings.on_failure,
-            lost=lambda: {h.name for h in state.failed_hosts},
-            units={n: [r.host for r in s.ranks] for n, s in engine.SETTINGS.items() if s.ranks},
-        )
-    return _rollouts[name]
-
-
-def _canary(name: str | None) -> Collection[str]:
-    """A group's hosts, or the one host of that name."""
-    if name is None:
-        return ()
-    group = host.inventory.get_group(name, default=None)
-    return [h.name for h in group] if group else (name,)
-
-
 @operation()
 def served(settings: Settings) -> Commands:
     """Every host of the run serves its declared release, wave by wave."""
-    release = render.release(settings)
-    now = current(settings)
-    result = RUN.of(host.name)
-    result.mode, result.model = settings.vllm_mode, settings.model.repo
-    wish = Wish(release.digest, why(settings), speed=baseline.limit(settings))
-    yield from serving(settings, wish, differences(now.serving.texts, release.files))
+    with turns.taken(settings, "serve"):
+        release = render.release(settings)
+        now = current(settings)
+        result = RUN.of(host.name)
+        result.mode, result.model = settings.vllm_mode, settings.model.repo
+        wish = Wish(release.digest, why(settings), speed=baseline.limit(settings))
+        yield from serving(settings, wish, differences(now.serving.texts, release.files))
 
 
 def serving(settings: Settings, wish: Wish, changes: list[str]) -> Commands:
@@ -127,8 +101,8 @@ def serving(settings: Settings, wish: Wish, changes: list[str]) -> Commands:
     result.changes = changes if change else []
     if state.is_executing:
         if running(now):
-            _serving_before.add(host.name)
-        rollout(settings, "serve").declare(host.name, change)
+            drain.SERVING_BEFORE.add(host.name)
+        turns.rollout(settings, "serve").declare(host.name, change)
     if not change:
         host.noop(f"serves {digest}")
         return
@@ -149,8 +123,13 @@ def standing(snapshot: Snapshot) -> str:
 
 
 def _take_turn(state: State, host: Host, settings: Settings, wish: Wish) -> bool:
+    with turns.taken(settings, "serve"):
+        return _turn(host, settings, wish, turns.rollout(settings, "serve"))
+
+
+def _turn(host: Host, settings: Settings, wish: Wish, roll: Rollout) -> bool:
     """One host's part of the rollout; False unless it ends serving what was asked for."""
-    roll, result = rollout(settings, "serve"), RUN.of(host.name)
+    result = RUN.of(host.name)
     wave = roll.turn(host.name)
     if wave is None:
         result.outcome = "untouched"
@@ -158,7 +137,7 @@ def _take_turn(state: State, host: Host, settings: Settings, wish: Wish) -> bool
         host.log_styled(f"untouched: {result.reason}", fg="yellow", log_func=logger.warning)
         return False
     result.wave = wave
-    if line := drain.outage(settings, roll.waves, roll.members, _serving_before):
+    if line := drain.outage(settings, roll.waves, roll.members):
         result.outcome, result.reason = "refused", line
         roll.report(host.name, result.outcome)
         _tell(host, result)
@@ -196,7 +175,7 @@ def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, l
             settings,
             wish,
             label=label,
-            going_back=lambda: rollout(settings, "serve").fails(host.name),
+            going_back=lambda: turns.rollout(settings, "serve").fails(host.name),
         )
     except remote.Refused as error:
         result.outcome, result.reason = "refused", str(error)

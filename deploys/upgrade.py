@@ -17,7 +17,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import docker, driver, programs, remote, serve, toolkit
+from deploys import docker, drain, driver, programs, remote, serve, toolkit, turns
 from deploys.host_state import current, forget
 from deploys.operations import Commands, File, tree
 from deploys.packages import moved as packages_moved
@@ -31,6 +31,7 @@ from fleet.snapshot import Snapshot
 
 STOP_GRACE_S = 180  # over the mode's own drain time
 POLL_S = 3
+LABEL = "upgrade"
 
 
 def wrong_packages(settings: Settings, now: Snapshot) -> dict[str, str]:
@@ -73,14 +74,10 @@ def staged(settings: Settings) -> Commands:
 @operation(_set_in_op=False)  # its turn runs the operations of other steps
 def upgraded(settings: Settings) -> Commands:
     """The host has the pins, runs them, and serves again if it served."""
-    now = current(settings)
-    todo = work(settings, now)
-    result = RUN.of(host.name)
-    result.release_before = result.release = result.wanted = serve.running(now) or ""
-    if host.state.is_executing:
-        serve.rollout(settings, "upgrade").declare(host.name, bool(todo))
+    with turns.taken(settings, "upgrade"):
+        todo = _todo(settings, current(settings))
     if not todo:
-        result.outcome = "unchanged"
+        RUN.of(host.name).outcome = "unchanged"
         host.noop("all pins are there and run")
         return
     RUN.plan[host.name] = todo
@@ -88,8 +85,19 @@ def upgraded(settings: Settings) -> Commands:
     yield FunctionCommand(_take_turn, (settings,), {})
 
 
+def _todo(settings: Settings, now: Snapshot) -> list[str]:
+    """What the host's turn would change; the other hosts hear whether it needs one."""
+    todo, result = work(settings, now), RUN.of(host.name)
+    result.release_before = result.release = result.wanted = serve.running(now) or ""
+    if host.state.is_executing:
+        if result.release_before:
+            drain.SERVING_BEFORE.add(host.name)
+        turns.rollout(settings, "upgrade").declare(host.name, bool(todo))
+    return todo
+
+
 def _take_turn(state: State, host: Host, settings: Settings) -> bool:
-    roll, result = serve.rollout(settings, "upgrade"), RUN.of(host.name)
+    roll, result = turns.rollout(settings, "upgrade"), RUN.of(host.name)
     result.wave = roll.turn(host.name)
     if result.wave is None:
         result.outcome = "untouched"
@@ -97,7 +105,7 @@ def _take_turn(state: State, host: Host, settings: Settings) -> bool:
         return False
     result.outcome, problem = "failed", "the run broke off, see above"
     try:
-        problem = _guarded(host, settings)
+        problem = drain.outage(settings, roll.waves, roll.members) or _guarded(host, settings)
         result.outcome = "failed" if problem else "switched"
         result.release = serve.running(current(settings)) or ""
     finally:  # the other hosts wait for it
@@ -114,6 +122,7 @@ def _guarded(host: Host, settings: Settings) -> str:
     problem = ""
     try:
         if serves(current(settings)):
+            drain.out(host, settings, LABEL)
             _stop(host, settings)
             forget()  # what is read from here on is of a host that does not serve
         _move(settings)
@@ -121,10 +130,11 @@ def _guarded(host: Host, settings: Settings) -> str:
         problem = str(error)
     except NestedOperationError:
         problem = RUN.of(host.name).reason or RUN.why(host.name)
-    serve.rollout(settings, "upgrade").meet(host.name)  # a replica starts on equal hosts
+    turns.rollout(settings, "upgrade").meet(host.name)  # a replica starts on equal hosts
     forget()
     if served:
-        problem = "; ".join(filter(None, (problem, _start(host, settings))))
+        again = _start(host, settings) or drain.back(host, LABEL)
+        problem = "; ".join(filter(None, (problem, again)))
         forget()
     left = "" if problem else "; ".join(work(settings, current(settings)))
     return problem or (f"still to do: {left}" if left else "")

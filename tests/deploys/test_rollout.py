@@ -91,6 +91,41 @@ def test_a_host_lost_while_it_switches_opens_the_breaker(vanish: str) -> None:
     assert "h5 untouched" in fleet.log
 
 
+@pytest.mark.parametrize("broken", ["h1", "h4"])
+def test_a_host_that_breaks_off_before_it_declares_itself_keeps_nobody_waiting(broken: str) -> None:
+    """pyinfra calls such a host failed only after the operation, which all others are still in."""
+
+    @dataclass
+    class Breaks(Fleet):
+        def _host(self, rollout: Rollout, name: str) -> None:
+            if name == broken:
+                gevent.sleep(0.02)  # the others have declared themselves and wait
+                rollout.absent(name)
+                return
+            Fleet._host(self, rollout, name)
+
+    fleet = Breaks()
+    rollout = fleet.run()
+    assert rollout.broken_by == broken and not any("begins" in line for line in fleet.log)
+    assert {line for line in fleet.log} == {f"{h} untouched" for h in HOSTS if h != broken}
+
+
+def test_a_host_that_breaks_off_in_its_turn_counts_as_failed() -> None:
+    @dataclass
+    class Breaks(Fleet):
+        def _host(self, rollout: Rollout, name: str) -> None:
+            if name != "h2":
+                Fleet._host(self, rollout, name)
+                return
+            rollout.declare(name, True)
+            rollout.turn(name)
+            rollout.absent(name)
+
+    fleet = Breaks()
+    assert fleet.run().broken_by == "h2"
+    assert "h1 goes back" in fleet.log and "h5 untouched" in fleet.log
+
+
 PAIRS = {h: ("h2", "h3") for h in ("h2", "h3")} | {h: ("h4", "h5") for h in ("h4", "h5")}
 
 
