@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import gateway as runtime
 import pytest
@@ -161,7 +164,7 @@ def test_what_answers_no_completion_is_out_and_comes_back(endpoint: Endpoint) ->
     print(f"\nout after {out:.1f} s, back after {back:.1f} s")
 
 
-def test_an_engine_that_dies_costs_only_what_it_was_asked(endpoint: Endpoint) -> None:
+def test_an_engine_that_dies_costs_only_the_answers_that_it_had_begun(endpoint: Endpoint) -> None:
     with endpoint.load() as out:
         endpoint.servers["two"].knobs(engine_dead=True, itl_s=0.05)
         begin = time.time()
@@ -169,8 +172,30 @@ def test_an_engine_that_dies_costs_only_what_it_was_asked(endpoint: Endpoint) ->
     found = read(out)
     spans = {"before": (0.0, begin), "during": (begin, begin + gone), "after": (begin + gone, 1e12)}
     print(f"\nout after {gone:.1f} s\n{table(found, spans)}")
-    # an engine that dies answers 500 to what it is asked meanwhile: that is an answer
-    assert all(r.replica == "two" and r.at < begin + gone for r in failed(found))
+    assert all(r.stream and r.replica == "two" and r.at < begin for r in failed(found))
+
+
+def test_a_request_that_makes_servers_fail_reaches_two_and_takes_none_out(
+    endpoint: Endpoint,
+) -> None:
+    for server in endpoint.servers.values():
+        server.knobs(chat_500=True)
+    for _ in range(20):
+        with pytest.raises(HTTPError) as refused:
+            chat(endpoint.port)
+        assert refused.value.code == 500
+        assert set(runtime.statuses(endpoint.socket).values()) == {"UP"}
+    logs = [(endpoint.folder / name / "log").read_text() for name in endpoint.servers]
+    assert sum(log.count("/v1/chat/completions") for log in logs) == 2 * 20
+
+
+def chat(port: int) -> None:
+    """Raises HTTPError for what is no answer."""
+    body = json.dumps({"model": NAME, "messages": [{"role": "user", "content": "1"}]})
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    ask = Request(url, body.encode(), {"Content-Type": "application/json"})
+    with urlopen(ask, timeout=10):
+        pass
 
 
 @pytest.mark.slow
