@@ -71,6 +71,8 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
         (SSHConnector, "run_shell_command", _run_shell_command),
         (bookkeeping.operations, "get_operation_order_from_stack", bookkeeping.order),
         (arguments, "all_global_arguments", bookkeeping.argument_types),
+        (bookkeeping.operations, "pop_global_arguments", bookkeeping.pop_arguments),
+        (bookkeeping.deploys, "pop_global_arguments", bookkeeping.pop_arguments),
         (cli, "_apply_inventory_limit", _limit_that_matches),
         (cli, "_apply_inventory_exclude", _exclude_then_check),
         (cli, "connect_all", _make_room_then_connect),

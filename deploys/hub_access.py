@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gevent.lock import RLock
 from pyinfra import host
 from pyinfra.api.operation import operation
 
@@ -20,6 +21,7 @@ from fleet.settings import Settings
 
 TRIES = 2  # a person waits; the host's own download is patient
 _answers: dict[tuple[str | None, ...], Finding] = {}
+_asking = RLock()  # hosts come side by side; the first asks, the others take its answer
 
 
 def token(settings: Settings) -> str | None:
@@ -32,9 +34,10 @@ def token(settings: Settings) -> str | None:
 def answer(settings: Settings, lock: ModelLock) -> Finding:
     """What the Hub says of one model; asked once for all hosts of the run."""
     asked = (settings.hf_endpoint, settings.hf_token_file, lock.repo, lock.revision)
-    if asked not in _answers:
-        _answers[asked] = _ask(settings, lock)
-    return _answers[asked]
+    with _asking:
+        if asked not in _answers:
+            _answers[asked] = _ask(settings, lock)
+        return _answers[asked]
 
 
 def _ask(settings: Settings, lock: ModelLock) -> Finding:

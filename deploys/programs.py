@@ -19,7 +19,6 @@ import sys, types
 for name, text in {sources!r}.items():
     module = sys.modules[name] = types.ModuleType(name)
     exec(compile(text, name + ".py", "exec"), module.__dict__)
-sys.modules[{name!r}].main({request!r})
 """
 
 
@@ -49,8 +48,13 @@ def with_siblings(name: str, request: Mapping[str, object]) -> StringCommand:
 
 def stdin_with_siblings(name: str, request: Mapping[str, object]) -> str:
     """What ``python3 -`` reads: the programs, each as a module, then the call of ``main``."""
-    sources = {part: source(part) for part in siblings(name)}
-    return _LOADER.format(sources=sources, name=name, request=dict(request))
+    return f"{_loaded(name)}sys.modules[{name!r}].main({dict(request)!r})\n"
+
+
+@functools.cache
+def _loaded(name: str) -> str:
+    """The part that is the same for every host and request."""
+    return _LOADER.format(sources={part: source(part) for part in siblings(name)})
 
 
 @functools.cache

@@ -57,8 +57,17 @@ _templates = Environment(
 _templates.filters.update(json=_json, compose=_compose)
 
 
+_released: dict[int, tuple[Serving, Release]] = {}  # the settings too: so their id stays theirs
+
+
 def release(settings: Serving) -> Release:
     """The release of ``settings``; the same settings give the same bytes."""
+    if id(settings) not in _released:
+        _released[id(settings)] = settings, _rendered(settings)
+    return _released[id(settings)][1]
+
+
+def _rendered(settings: Serving) -> Release:
     draft = _files(settings, DRAFT)
     digest = hashlib.sha256(_json(draft).encode()).hexdigest()[:12]
     return Release(digest=digest, files=_files(settings, digest))

@@ -13,11 +13,13 @@ import secrets
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fleet import authority
 from fleet.access import AccessSettings
-from fleet.authority import Authority
 from fleet.problems import SettingsError
+
+if TYPE_CHECKING:  # X.509 is a twentieth of the start of every run; most have no certificate
+    from fleet.authority import Authority
 
 KEY_NAME = "api_key"
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]{24,512}")
@@ -88,13 +90,16 @@ def certificates(access: AccessSettings) -> Path:
 
 def signer(access: AccessSettings) -> Authority | None:
     """Our authority; None where it is still to be made."""
+    from fleet import authority
+
     path = certificates(access)
     if not path.exists():
         return None
-    found = Authority(read(path, "secrets_dir"), read(path.with_suffix(".key"), "secrets_dir"))
+    key = path.with_suffix(".key")
+    found = authority.Authority(read(path, "secrets_dir"), read(key, "secrets_dir"))
     if not authority.sound(found):
         raise SettingsError(
-            f"{path}: found no authority whose key {path.with_suffix('.key')} is; allowed: both as "
+            f"{path}: found no authority whose key {key} is; allowed: both as "
             "'fleet ca' made them; put them back, or take both away for a new one"
         )
     return found
@@ -102,6 +107,8 @@ def signer(access: AccessSettings) -> Authority | None:
 
 def make_signer(access: AccessSettings) -> Authority:
     """As ``signer``; where there is none it is made and kept."""
+    from fleet import authority
+
     found = signer(access)
     if found is None:
         found = authority.create()
@@ -113,6 +120,8 @@ def make_signer(access: AccessSettings) -> Authority:
 
 def certificate(access: AccessSettings, name: str, names: Sequence[str]) -> str | None:
     """Certificate and key for server ``name``; None where they have to be made, or made again."""
+    from fleet import authority
+
     if access.tls == "files":
         return _given(access)
     path, issuer = server_path(access, name), signer(access)
@@ -125,6 +134,8 @@ def certificate(access: AccessSettings, name: str, names: Sequence[str]) -> str 
 
 def make_certificate(access: AccessSettings, name: str, names: Sequence[str]) -> str:
     """As ``certificate``; what is missing is made and kept."""
+    from fleet import authority
+
     found = certificate(access, name, names)
     if found is None:
         found = authority.issue(make_signer(access), names)

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pyinfra.api import arguments
+from pyinfra.api import Config, Inventory, arguments
 from pyinfra.api.state import State
 from pyinfra.api.util import get_operation_order_from_stack
+from pyinfra.context import ctx_config
 
 from deploys import bookkeeping
 
@@ -37,3 +38,34 @@ def test_an_operation_is_known_by_the_lines_that_pyinfra_finds(
 def test_arguments_have_the_types_that_pyinfra_finds() -> None:
     assert bookkeeping.argument_types() == arguments.all_global_arguments()
     assert bookkeeping.argument_types() is bookkeeping.argument_types()
+
+
+GIVEN: list[dict[str, Any]] = [
+    {"name": "Write"},
+    {},
+    {"name": "Write", "_timeout": 5},
+    {"_sudo": False, "path": "/etc"},
+]
+
+
+@pytest.mark.parametrize("given", GIVEN)
+@pytest.mark.parametrize("step", [{}, {"_sudo": False, "_env": {"A": "b"}}])
+def test_an_operation_has_the_arguments_that_pyinfra_gives_it(
+    given: dict[str, Any], step: dict[str, Any]
+) -> None:
+    state = State(Inventory((["@fake/a"], {"_timeout": 3})), Config(SUDO=True))
+    host = state.inventory.get_host("@fake/a")
+    with ctx_config.use(state.config.copy()):
+        of_step, _ = arguments.pop_global_arguments(state, host, dict(step))
+        for _ in range(2):
+            with host.deploy("Step", of_step, {}):
+                _asked_alike(state, given)
+            _asked_alike(state, given)
+
+
+def _asked_alike(state: State, given: dict[str, Any]) -> None:
+    host = state.inventory.get_host("@fake/a")
+    ours, theirs = dict(given), dict(given)
+    asked = bookkeeping.pop_arguments(state, host, ours)
+    assert asked == arguments.pop_global_arguments(state, host, theirs)
+    assert ours == theirs
