@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -146,6 +147,20 @@ def probe(settings: Settings) -> dict[str, Any]:
         return {"problems": error.problems[:1]}
     except (remote.Refused, OSError, EOFError) as error:
         return {"problems": [f"the proxy could not be asked: {error}"]}
+
+
+def proof(settings: Settings, probed: dict[str, Any]) -> dict[str, str]:
+    """What the answers of ``probe`` come to; of an API that is not for others, the claim
+    ``listen`` says what there is to say."""
+    problem, gaps = ("; ".join(probed.get(kind, [])) for kind in ("problems", "gaps"))
+    counts = f"answers by key and status: {json.dumps(probed.get('counts', {}))}"
+    return {
+        "name": "access",
+        "claimed": "a key for every route" if settings.api_auth == "key" else "no key",
+        "found": f"{probed.get('routes', 0)} routes asked, {len(probed.get('open', []))} open",
+        "verdict": "refuted" if problem else "unknown" if gaps else "shown",
+        "line": problem or gaps or counts,
+    }
 
 
 @operation()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pyinfra import host
@@ -88,23 +87,10 @@ def _door(settings: Settings) -> str:
     probed, result = proxy.probe(settings), RUN.of(host.name)
     problem = "; ".join(probed.get("problems", []))
     if settings.exposed:
-        result.proofs.append(_door_proof(settings, probed, problem))
+        result.proofs.append(proxy.proof(settings, probed))
     result.proved = result.proved and not problem
     result.reason = result.reason or problem
     return problem
-
-
-def _door_proof(settings: Settings, probed: dict[str, Any], problem: str) -> dict[str, str]:
-    """Of an API that is not for others, the claim ``listen`` says what there is to say."""
-    gaps = "; ".join(probed.get("gaps", []))
-    counts = f"answers by key and status: {json.dumps(probed.get('counts', {}))}"
-    return {
-        "name": "access",
-        "claimed": "a key for every route" if settings.api_auth == "key" else "no key",
-        "found": f"{probed.get('routes', 0)} routes asked, {len(probed.get('open', []))} open",
-        "verdict": "refuted" if problem else "unknown" if gaps else "shown",
-        "line": problem or gaps or counts,
-    }
 
 
 @operation()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,11 @@ import auth_probe
 import front_door
 import pytest
 
-from fleet import authority, haproxy
+from fleet import authority, gateway, haproxy
 from fleet.access import AccessSettings
-from tests.files.standin_process import Standin, free_port, standin
+from fleet.endpoint import GatewaySettings
+from fleet.gateway import Replica
+from tests.files.standin_process import NAME, Standin, free_port, standin
 from tests.files.test_gateway import haproxy_runs
 
 pytestmark = [
@@ -50,17 +52,29 @@ class Door:
         return head.split(b" ", 2)[1].decode() if head.startswith(b"HTTP/") else ""
 
 
+def api(folder: Path, port: int, server: Standin) -> str:
+    """The configuration in front of a host's own server."""
+    return haproxy.render(
+        "api", access=AccessSettings(), address="127.0.0.1", port=port, backend=server.port
+    )
+
+
+def gateways(folder: Path, port: int, server: Standin) -> str:
+    """That of a gateway, with the server behind it."""
+    own = GatewaySettings(gateway_listen="127.0.0.1", gateway_port=port)
+    replica = Replica(HOST, "127.0.0.1", server.port, NAME, "none")
+    return gateway.config(AccessSettings(), own, [replica], KEY, str(folder / "socket"))
+
+
 @contextmanager
-def door(folder: Path, **given: Any) -> Iterator[Door]:
-    access, port = AccessSettings(**given), free_port()
+def door(folder: Path, kind: Callable[[Path, int, Standin], str] = api) -> Iterator[Door]:
+    port = free_port()
     signer = authority.create()
     (folder / haproxy.KEYS).write_text(haproxy.key_hashes([KEY]))
     (folder / haproxy.CERTIFICATE).write_text(authority.issue(signer, [HOST, "127.0.0.1"]))
     (folder / "server").mkdir()
     with standin(folder / "server") as server:
-        text = haproxy.render(
-            "api", access=access, address="127.0.0.1", port=port, backend=server.port
-        )
+        text = kind(folder, port, server)
         request = {
             **{"address": "127.0.0.1", "port": port, "name": HOST, "ca": signer.certificate},
             **{"accepted": [KEY], "refused": [], "direct": server.port, "timeout_s": 10},
@@ -74,6 +88,13 @@ def door(folder: Path, **given: Any) -> Iterator[Door]:
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     with door(tmp_path_factory.mktemp("door")) as made:
         yield made
+
+
+def test_every_route_of_a_gateway_asks_for_the_key(tmp_path: Path) -> None:
+    with door(tmp_path, gateways) as made:
+        found = auth_probe.probe(made.request)
+    assert (found["open"], found["gaps"]) == ([], [])
+    assert found["counts"]["without"]["401"] > 5 and found["counts"]["right"]["200"] >= 1
 
 
 def test_every_route_asks_for_the_key(closed: Door) -> None:
