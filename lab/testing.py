@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
 
 from lab import hosts, keeping, lifecycle, network
+from lab.cache import locked
 from lab.command import LabError
 from lab.network import inside
 from lab.state import Arch, Platform, State, load
@@ -17,10 +18,14 @@ Done = subprocess.CompletedProcess[str]
 
 
 class Lab:
-    """The lab called ``name``. Hosts are named by their names, ``spark-01`` and so on."""
+    """A lab that is up. Hosts are named by their names, ``spark-01`` and so on.
 
-    def __init__(self, state: State) -> None:
+    ``shelf`` names what its hosts can be given, see ``give``.
+    """
+
+    def __init__(self, state: State, shelf: str = "") -> None:
         self.state = state
+        self.shelf = shelf or state.name
 
     @property
     def names(self) -> list[str]:
@@ -103,19 +108,19 @@ class Lab:
             self.mend(name)
         lifecycle.reset(self.state, *names)
 
-    def kept(self, name: str) -> bool:
-        """Whether ``keep`` was called with this name for hosts of this kind in this session."""
-        return keeping.place(self.state, name).exists()
+    def give(self, name: str, prepare: Callable[[], object]) -> None:
+        """Every host begins with what ``prepare`` makes of the first one.
 
-    def keep(self, host: str, name: str) -> None:
-        """Keep what a host holds; it is shut down and switched on again for it."""
-        keeping.keep(self.state, self.state.host(host), name)
-
-    def give(self, name: str) -> None:
-        """Every host begins anew with what was kept."""
+        It is called once for all labs that share a shelf, and kept for hosts of this kind.
+        """
+        kept = keeping.place(self.shelf, self.state, name)
+        with locked(kept.parent / f"{kept.name}.lock"):
+            if not kept.exists():
+                prepare()
+                keeping.keep(self.state, self.state.hosts[0], kept)
         for host in self.names:
             self.mend(host)
-        keeping.give(self.state, name)
+        keeping.give(self.state, kept)
 
     def reboot(self, host: str) -> None:
         """Reboot and wait for a login."""
@@ -161,10 +166,11 @@ def pyinfra_words(
 
 
 class Keeper:
-    """The one lab that a test session keeps up, changed only when a module needs another one."""
+    """The one lab that a test process keeps up, changed only when a module needs another one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shelf: str) -> None:
         self.name = name
+        self.shelf = shelf
         self.lab: Lab | None = None
 
     def bare(self, count: int, platform: Platform, arch: Arch) -> Lab:
@@ -176,15 +182,10 @@ class Keeper:
             return self.lab
         self.close()
         lifecycle.up(lifecycle.wanted(self.name, count, arch, platform))
-        self.lab = Lab(load(self.name))
+        self.lab = Lab(load(self.name), self.shelf)
         return self.lab
 
     def close(self) -> None:
-        """Take it down; what was kept stays for the next one."""
+        """Take it down."""
         self.lab = None
         lifecycle.down(self.name)
-
-    def end(self) -> None:
-        """Take it down for good."""
-        self.close()
-        keeping.forget(lifecycle.wanted(self.name, 1))

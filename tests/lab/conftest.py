@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import machine
+from lab import keeping, machine
 from lab.command import LabError
 from lab.testing import Keeper, Lab
 from tests.lab.fault_table import ROWS, table
@@ -64,13 +64,27 @@ LONG = {
 }
 
 
+SHELF = os.environ.get("LAB_NAME", "pytest")
+
+
 @pytest.fixture(scope="session")
-def keeper() -> Iterator[Keeper]:
-    """The session's lab; taken down at its end."""
-    kept = Keeper(os.environ.get("LAB_NAME", "pytest"))
-    kept.end()
+def keeper(worker_id: str) -> Iterator[Keeper]:
+    """This process's lab; taken down at its end. Each worker of pytest-xdist has its own."""
+    kept = Keeper(SHELF if worker_id == "master" else f"{SHELF}{worker_id}", SHELF)
+    kept.close()
     yield kept
-    kept.end()
+    kept.close()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What an earlier session kept may be of another version."""
+    if not hasattr(session.config, "workerinput"):
+        keeping.forget(SHELF)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        keeping.forget(SHELF)
 
 
 @pytest.fixture(scope="session")
@@ -99,17 +113,18 @@ def lab(request: pytest.FixtureRequest, able: None, keeper: Keeper) -> Lab:
 
 @pytest.fixture(scope="module")
 def deployed(lab: Lab) -> Lab:
-    """Every host serves the stand-in as ``deploy.py`` leaves it; deployed once a session, then
-    given to the hosts from what was kept."""
-    if lab.kept("deployed"):
-        lab.give("deployed")
-        settled(lab)
-    else:
-        done = lab.pyinfra("deploy.py", data={"vllm_image": lab.state.images["vllm-standin"]})
-        assert done.returncode == 0, done.stdout[-6000:]
-        lab.keep(lab.names[0], "deployed")
-        settled(lab)
+    """Every host serves the stand-in as ``deploy.py`` leaves it; one is deployed once a session,
+    and all are given what it holds."""
+    lab.give("deployed", lambda: deploy_first(lab))
+    settled(lab)
     return lab
+
+
+def deploy_first(lab: Lab) -> None:
+    """The first host serves the stand-in."""
+    image = {"vllm_image": lab.state.images["vllm-standin"]}
+    done = lab.pyinfra("deploy.py", "--limit", lab.names[0], data=image)
+    assert done.returncode == 0, done.stdout[-6000:]
 
 
 def settled(lab: Lab, bound_s: float = 120) -> None:

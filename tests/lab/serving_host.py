@@ -229,8 +229,5 @@ def spread(
 def prepared_hosts(lab: Lab, folder: Path) -> list[ServingHost]:
     """Every host of the lab, ready to serve."""
     found = [ServingHost(lab, name) for name in lab.names]
-    if not lab.kept("prepared"):
-        found[0].prepare(folder)
-        lab.keep(found[0].name, "prepared")
-    lab.give("prepared")
+    lab.give("prepared", lambda: found[0].prepare(folder))
     return found

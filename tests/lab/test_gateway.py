@@ -17,7 +17,7 @@ from fleet.access import AccessSettings
 from lab.load import Record, read, table
 from lab.network import inside
 from lab.testing import REPO, Done, Lab
-from tests.lab.conftest import settled
+from tests.lab.conftest import deploy_first, settled
 from tests.lab.test_deploy import grand_total, standin
 
 HOSTS = 5  # four replicas, the last one is the gateway
@@ -96,12 +96,7 @@ class Gateway:
 @pytest.fixture(scope="module")
 def gateway(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
     """Four replicas that serve the stand-in, and the gateway."""
-    if not lab.kept("deployed"):
-        first = lab.names[0]
-        done = lab.pyinfra("deploy.py", "--limit", first, data=standin(lab))
-        assert done.returncode == 0, done.stdout[-6000:]
-        lab.keep(first, "deployed")
-    lab.give("deployed")
+    lab.give("deployed", lambda: deploy_first(lab))
     settled(lab)
     lab.reset(lab.names[-1])
     found = Gateway(lab, tmp_path_factory.mktemp("gateway"))
