@@ -5,31 +5,33 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long check check-fleet check-rest lint down clean
+.PHONY: demo test test-long check part-decisions part-rest lint down clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m lab demo
 
-# Two processes: pyinfra makes threads and subprocesses of its own process cooperative, which the
-# lab's servers and locks are not made for.
+# The lab's tests run in processes of their own: pyinfra makes threads and subprocesses of its own
+# process cooperative, which the lab's servers and locks are not made for. Each has its own lab.
+LABS ?= 3
+LAB_TESTS := $(BIN)/python -m pytest --numprocesses $(LABS) --dist loadfile tests/lab
+FAST := -m "not vllm and not slow"
+
 test: $(VENV)/ready
-	$(BIN)/python -m pytest --ignore=tests/lab
-	$(BIN)/python -m pytest -m "not long" tests/lab
+	$(MAKE) --no-print-directory -j2 -O part-decisions part-rest
+	$(LAB_TESTS) -m "not long"
 
 test-long: $(VENV)/ready
-	$(BIN)/python -m pytest -m long tests/lab
+	$(LAB_TESTS) -m long
 
-# Two halves side by side; each prints when it is done.
 check: $(VENV)/ready
-	$(MAKE) --no-print-directory -j2 -O check-fleet check-rest
+	$(MAKE) --no-print-directory -j2 -O part-decisions part-rest ONLY='$(FAST)'
 
-FAST := -m "not lab and not vllm and not slow"
+# Two parts side by side; each prints when it is done.
+part-decisions:
+	$(BIN)/python -m pytest $(ONLY) tests/fleet tests/vllm
 
-check-fleet:
-	$(BIN)/python -m pytest $(FAST) tests/fleet
-
-check-rest:
-	$(BIN)/python -m pytest $(FAST) --ignore=tests/fleet
+part-rest:
+	$(BIN)/python -m pytest $(ONLY) --ignore=tests/fleet --ignore=tests/vllm --ignore=tests/lab
 
 lint: $(VENV)/ready
 	$(BIN)/python -m pytest tests/test_linters.py
