@@ -39,7 +39,7 @@ class HostSnapshot(FactBase[Snapshot | None]):
     """``files/snapshot.py``'s answer; None when the host gave none."""
 
     def command(self) -> str:
-        return "python3 -"
+        return " ".join(programs.PYTHON)
 
     @staticmethod
     def default() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pyinfra.api.command import StringCommand
 
+# Nothing of the host's own Python set-up, nor of the folder a login begins in, takes part.
+PYTHON = ("python3", "-I", "-S", "-")
 FILES = Path(__file__).parent.parent / "files"
 
 _LOADER = """\
@@ -35,7 +37,7 @@ def stdin(name: str, request: Mapping[str, object]) -> str:
 
 def command(name: str, request: Mapping[str, object]) -> StringCommand:
     """The remote command that runs ``files/<name>.py`` with ``request`` (plain JSON values)."""
-    return StringCommand("python3", "-", _stdin=stdin(name, request))
+    return StringCommand(*PYTHON, _stdin=stdin(name, request))
 
 
 def with_siblings(name: str, request: Mapping[str, object]) -> StringCommand:
@@ -43,7 +45,7 @@ def with_siblings(name: str, request: Mapping[str, object]) -> StringCommand:
 
     So it runs as this checkout has it, whatever is installed on the host.
     """
-    return StringCommand("python3", "-", _stdin=stdin_with_siblings(name, request))
+    return StringCommand(*PYTHON, _stdin=stdin_with_siblings(name, request))
 
 
 def stdin_with_siblings(name: str, request: Mapping[str, object]) -> str:

@@ -1,5 +1,6 @@
 """Who listens, who is connected, what the firewall holds."""
 
+import functools
 import glob
 import ipaddress
 import os
@@ -31,7 +32,9 @@ def address(packed: str) -> str:
     return str(mapped or found)
 
 
+@functools.cache
 def tcp() -> list[list[str]]:
+    """The kernel's own tables; it walks all its buckets for them, some ms each time."""
     tables = [text(p) for p in ("/proc/net/tcp", "/proc/net/tcp6") if os.path.exists(p)]
     return [line.split() for table in tables for line in table.splitlines()[1:]]
 

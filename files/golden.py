@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import completion
@@ -19,11 +20,13 @@ AGREE = 0.5  # of the words, from the first on: after one other word all others 
 
 
 def answers(target: Target) -> dict[str, str]:
-    """The greedy answer to each prompt; prompts that got none are left out."""
-    asked = {
-        prompt: completion.complete(replace(target, prompt=prompt, max_tokens=TOKENS))
-        for prompt in PROMPTS
-    }
+    """The greedy answer to each prompt, asked at once; prompts that got none are left out."""
+
+    def answer(prompt: str) -> completion.Result:
+        return completion.complete(replace(target, prompt=prompt, max_tokens=TOKENS))
+
+    with ThreadPoolExecutor(len(PROMPTS)) as pool:
+        asked = dict(zip(PROMPTS, pool.map(answer, PROMPTS), strict=True))
     return {prompt: result.text for prompt, result in asked.items() if result.ok}
 
 

@@ -6,7 +6,6 @@ Under the names that fleet/claims.py claims.
 from __future__ import annotations
 
 import ipaddress
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -14,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import command
 import completion
 import container
+import docker_api
 import durable
 import layout
 import metrics
 import startlog
-from errors import HostError
 from release import Release
 
 Source = Literal["api", "metrics", "log", "container", "kernel"]
@@ -169,14 +167,13 @@ def _from_log(release: Release, seen: Seen) -> None:
 def _from_container(release: Release, seen: Seen) -> None:
     """The image by the name it was started by, which must be one of its own digests."""
     try:
-        item = container.inspect(release.container)
-        if item is None:
-            seen.missing["container"] = f"there is no container {release.container}"
-            return
-        form = "{{json .RepoDigests}}"
-        digests = json.loads(command.run(["docker", "inspect", "-f", form, item.image_id]))
-    except (HostError, ValueError) as error:
-        seen.missing["container"] = str(error)
+        item = container.parse(docker_api.ask(f"/containers/{release.container}/json"))
+        digests = docker_api.ask(f"/images/{item.image_id}/json").get("RepoDigests")
+    except docker_api.Absent:
+        seen.missing["container"] = f"there is no container {release.container}, or not its image"
+        return
+    except (OSError, ValueError, KeyError) as error:
+        seen.missing["container"] = f"Docker gave no answer: {error}; see systemctl status docker"
         return
     line = f"docker inspect {release.container}: {item.image}, {item.image_id}"
     names = [str(name) for name in digests] if isinstance(digests, list) else []

@@ -6,6 +6,7 @@ Travels on stdin together with its siblings. Read-only but for the requests it m
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -37,11 +38,14 @@ def main(request: dict[str, Any]) -> None:
 
 
 def _shown(target: completion.Target, recorded: dict[str, str]) -> dict[str, Any]:
-    """What is worth asking of a server that answers at all."""
+    """What is worth asking of a server that answers at all; all at once, it answers in batches."""
     release = releases.current()
-    seen = observation.observe(release)
-    shown = [*answers.ask_all(target), *proofs.prove(release.claims, seen)]
-    greedy = golden.answers(target)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(answers.ask_all, target)
+        repeated = pool.submit(golden.answers, target)
+        seen = observation.observe(release)
+        shown = [*asked.result(), *proofs.prove(release.claims, seen)]
+        greedy = repeated.result()
     if recorded:
         shown.insert(0, golden.proof(recorded, greedy))
     return {
