@@ -30,7 +30,6 @@ ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 ACCEPT_TRIES = 3
 ASK_S = 60.0
 LISTENS = "0A"  # TCP_LISTEN
-USER = layout.CONTAINER_USER
 
 
 @dataclass(frozen=True)
@@ -188,19 +187,26 @@ def _digest(name: str) -> str:
 
 
 def _from_kernel(release: Release, seen: Seen) -> None:
-    """Every address on which the server's user listens on its port; the proxy may have the same
-    port on others."""
+    """Every address on which the server listens, and whoever else holds its port on loopback."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for words in (line.split() for line in Path(table).read_text().splitlines()[1:]):
             address, _, port = words[1].partition(":")
-            owner = int(words[7])
-            if words[3] == LISTENS and (int(port, 16), owner) == (release.port, USER):
-                line = f"{table}: {words[1]}"
-                seen.all.append(Observation("listen", _address(address), "kernel", line))
+            if words[3] == LISTENS and int(port, 16) == release.port:
+                found = _listener(_address(address), int(words[7]))
+                line = f"{table}: {words[1]}, user {words[7]}"
+                seen.all += [Observation("listen", value, "kernel", line) for value in found]
 
 
-def _address(text: str) -> str:
+def _listener(address: ipaddress.IPv4Address | ipaddress.IPv6Address, user: int) -> list[str]:
+    """The proxy may have the same port on another address; nobody has a place on this one."""
+    if user == layout.CONTAINER_USER:
+        return [str(address)]
+    ours = address.is_loopback or address.is_unspecified
+    return [f"{address} by user {user}"] if ours else []
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """The kernel writes addresses as 32-bit words in the machine's byte order."""
     raw = bytes.fromhex(text)
     words = [int.from_bytes(raw[i : i + 4], sys.byteorder) for i in range(0, len(raw), 4)]
-    return str(ipaddress.ip_address(b"".join(word.to_bytes(4, "big") for word in words)))
+    return ipaddress.ip_address(b"".join(word.to_bytes(4, "big") for word in words))

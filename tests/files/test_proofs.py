@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
 import re
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -55,9 +58,13 @@ FP4 = "Weight-only FP4 compression will be used leveraging the Marlin kernel."
 
 
 def release_of(server: Standin, **claims: list[Any]) -> Release:
+    return parse_release(server.port, **claims)
+
+
+def parse_release(port: int, **claims: list[Any]) -> Release:
     facts = {
         **{"digest": "0" * 12, "mode": "m", "model": NAME, "revision": "r", "image": "i"},
-        **{"served_name": NAME, "listen": "127.0.0.1", "port": server.port},
+        **{"served_name": NAME, "listen": "127.0.0.1", "port": port},
         **{"ready_timeout_s": 5, "drain_timeout_s": 5, "stall_timeout_s": 5},
         **{"memory_needed_kib": 0, "container": "no-such", "claims": {**CLAIMS, **claims}},
     }
@@ -279,3 +286,29 @@ def test_the_transaction_refuses_a_server_that_contradicts_its_release(
             Transaction(now).prove(release)
     told = "gate: 1 refuted: kv_cache_dtype: claimed fp8 or fp8_e4m3, found auto (metrics: "
     assert str(caught.value).startswith(told)
+
+
+def test_whoever_else_holds_the_servers_port_is_told() -> None:
+    """Here the server is not the container's user."""
+    seen = observation.Seen()
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = int(held.getsockname()[1])
+        release = parse_release(port)
+        observation._from_kernel(release, seen)
+    [proof] = proofs.prove({"listen": ["127.0.0.1"]}, seen)
+    assert (proof.verdict, proof.found) == ("refuted", f"127.0.0.1 by user {os.getuid()}")
+
+
+@pytest.mark.parametrize(
+    ("address", "user", "found"),
+    [
+        ("127.0.0.1", layout.CONTAINER_USER, ["127.0.0.1"]),
+        ("0.0.0.0", layout.CONTAINER_USER, ["0.0.0.0"]),
+        ("192.0.2.1", 0, []),
+        ("::", 0, [":: by user 0"]),
+    ],
+)
+def test_a_listener_is_the_server_or_the_proxy_or_a_stranger(
+    address: str, user: int, found: list[str]
+) -> None:
+    assert observation._listener(ipaddress.ip_address(address), user) == found
