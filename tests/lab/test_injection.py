@@ -54,7 +54,8 @@ def untouched(lab: Lab) -> bool:
 def test_hostile_text_in_every_setting_stops_before_the_first_connection(
     deployed: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deployed.run(HOST, "systemctl stop vllm")  # it writes what it does
+    # After five minutes of serving it removes its note of starts (files/server.py, STEADY_S).
+    deployed.run(HOST, "systemctl stop vllm")
     before = tree(deployed)
     refused = 0
     for payload in PAYLOADS:

@@ -136,7 +136,10 @@ def test_units_and_container_have_no_more_rights_than_they_need(exposed: Lab) ->
     assert (own["User"], limits["ReadonlyRootfs"], limits["Privileged"]) == (OWNER, True, False)
     assert (limits["CapDrop"], limits["CapAdd"]) == (["ALL"], None)
     assert limits["SecurityOpt"] == ["no-new-privileges:true"]  # and no other seccomp profile
-    assert limits["PidMode"] == "" and limits["IpcMode"] == "private" and limits["PidsLimit"] > 0
+    # Docker drops a bound that the kernel cannot hold: a lab host has no such controller.
+    bounds = exposed.text(HOST, "docker info -f '{{.PidsLimit}}'") == "true"
+    assert limits["PidsLimit"] == (32768 if bounds else None)
+    assert (limits["PidMode"], limits["IpcMode"]) == ("", "private")
     writable = {m["Destination"] for m in inspected["Mounts"] if m["RW"]}
     assert writable == {"/cache"}
     pid = inspected["State"]["Pid"]
