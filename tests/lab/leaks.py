@@ -16,15 +16,21 @@ from lab.network import inside
 from lab.testing import Lab
 
 # Everything a host keeps; its own processes are watched while they run.
+FOLDERS = "bin boot etc home opt root run srv tmp usr/local var"
 HOLDS = "grep -acF -f /dev/shm/.wanted | grep -vx 0"
 SEARCH = (
     "cat > /dev/shm/.wanted; cd /; "
-    "grep -raslF --devices=skip -f /dev/shm/.wanted bin boot etc home opt root run srv tmp "
-    "usr/local var; "
+    f"grep -raslF --devices=skip -f /dev/shm/.wanted {FOLDERS}; "
     f"journalctl -q --no-pager -o export | {HOLDS} | sed 's/^/journal /'; "
     f"docker inspect $(docker ps -aq) | {HOLDS} | sed 's/^/inspect /'; "
     f"nft list ruleset | {HOLDS} | sed 's/^/rules /'; rm /dev/shm/.wanted; true"
 )
+PLACES = {
+    "files": f"cd /; find {FOLDERS} -type f 2>/dev/null | wc -l",
+    "lines of the journal": "journalctl -q --no-pager -o export | wc -l",
+    "containers": "docker ps -aq | wc -l",
+    "lines of rules": "nft list ruleset | wc -l",
+}
 SAMPLER = """
 import glob, json, os, select, sys, time
 wanted = {wanted!r}
@@ -108,6 +114,11 @@ def on_host(lab: Lab, host: str, secrets: Iterable[str]) -> list[str]:
     done = lab.control(*words, stdin="".join(f"{s}\n" for s in secrets), timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1]
+
+
+def places(lab: Lab, host: str) -> str:
+    """How much ``on_host`` looks through."""
+    return ", ".join(f"{lab.text(host, count)} {what}" for what, count in PLACES.items())
 
 
 def on_control_side(folders: Iterable[Path], secrets: Iterable[str]) -> list[str]:

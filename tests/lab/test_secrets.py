@@ -70,6 +70,7 @@ def test_no_secret_is_anywhere_but_in_its_own_file(deployed: Lab, access: Access
     print(f"control side: {here.rounds} rounds")
     assert here.rounds > 50 and not here.found
     for host in deployed.names:
+        print(f"{host}: {leaks.places(deployed, host)}")
         assert leaks.on_host(deployed, host, [KEY, TOKEN]) == []
     assert not any(secret in text for secret in (KEY, TOKEN) for text in said)
     kept = [REPO / "evidence", Path(access.secrets_dir)]
