@@ -108,7 +108,12 @@ def _from_metrics(release: Release, seen: Seen) -> None:
         seen.missing["metrics"] = f"/metrics has no {CACHE}"
     seen.all += [one for labels in engines for one in _cache(labels)]
     if "speculation_accepts" in release.claims:
-        seen.all.append(_accepts(release, text))
+        total = _accepted(release, text)
+        if total is None:
+            seen.missing.setdefault("metrics", f"/metrics has no {ACCEPTED}")
+        else:
+            line = f"{ACCEPTED} {total:.0f}"
+            seen.all.append(Observation("speculation_accepts", bool(total), "metrics", line))
 
 
 def _cache(labels: dict[str, str]) -> Iterator[Observation]:
@@ -129,8 +134,9 @@ def _cache(labels: dict[str, str]) -> Iterator[Observation]:
         yield Observation(name, value, "metrics", f'{CACHE}{{{label}="{text}"}}')
 
 
-def _accepts(release: Release, text: str) -> Observation:
-    """Whether a drafted token was ever accepted; a server that has not been asked yet is asked."""
+def _accepted(release: Release, text: str) -> float | None:
+    """How many drafted tokens were ever accepted; a server that has not been asked yet is asked.
+    None where it does not count them."""
     for tokens in (0, *(32 * n for n in range(1, ACCEPT_TRIES + 1))):
         if tokens:
             completion.complete(_longer(release, tokens))
@@ -138,8 +144,7 @@ def _accepts(release: Release, text: str) -> Observation:
         total = metrics.total(text, ACCEPTED)
         if total:
             break
-    line = f"no {ACCEPTED} in /metrics" if total is None else f"{ACCEPTED} {total:.0f}"
-    return Observation("speculation_accepts", bool(total), "metrics", line)
+    return total
 
 
 def _longer(release: Release, tokens: int) -> completion.Target:

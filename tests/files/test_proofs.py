@@ -152,6 +152,15 @@ def test_what_nothing_says_is_unknown_and_told_why(
     assert by_name["max_model_len"].verdict == "shown"
 
 
+def test_a_count_that_the_server_does_not_keep_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = proved(tmp_path, monkeypatch, {"metrics": {observation.ACCEPTED: None}})
+    proof = found["speculation_accepts"]
+    assert proof.verdict == "unknown" and f"/metrics has no {observation.ACCEPTED}" in proof.line
+    assert proofs.refuted(found.values()) == []
+
+
 def test_the_real_servers_line_is_understood() -> None:
     plain, speculative = (
         {name: value for name, value, _ in startlog.read([line])} for line in REAL
