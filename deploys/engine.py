@@ -29,6 +29,7 @@ from pyinfra_cli.exceptions import CliError
 
 from deploys import (
     bookkeeping,
+    bundle,
     ending,
     first_contact,
     heartbeat,
@@ -48,6 +49,7 @@ from fleet.waves import RolloutSettings
 SETTINGS: dict[str, Settings] = {}
 # These take a replica whole or not at all.
 CHANGE_SERVING = {"deploy.py", "switch.py", "rollback.py", "upgrade.py", "remove.py"}
+FETCH = {"deploy.py", "switch.py", "download.py", "upgrade.py"}
 FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 
 _connect = SSHConnector._connect
@@ -95,6 +97,8 @@ def _connect_tuned(self: SSHConnector) -> None:
     if transport is None:
         return
     heartbeat.watch(transport)
+    if settings := SETTINGS.get(self.host.name):
+        bundle.reconnected(self.host.name, transport, settings)
     # Without it each remote command waits about 43 ms for a delayed ACK. A jump host's channel
     # is no socket.
     if setsockopt := getattr(transport.sock, "setsockopt", None):
@@ -191,6 +195,8 @@ def check_settings(inventory: Inventory) -> list[str]:
             SETTINGS[host.name] = fleet_settings.load(
                 host.name, data, where, ranks=ranks[host.name], catalogue=found.catalogue(data)
             )
+            if FETCH & set(invocation.deploy_files()):
+                problems += bundle.mistakes(SETTINGS[host.name])
         except SettingsError as error:
             problems += error.problems
     if {"deploy.py", "switch.py"} & set(invocation.deploy_files()):

@@ -12,7 +12,7 @@ from pyinfra import host
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.operation import operation
 
-from deploys import programs
+from deploys import packages, programs
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, differing
 from fleet import haproxy
@@ -59,7 +59,7 @@ def present(settings: Settings) -> Commands:
         host.noop("HAProxy is installed")
         return
     forget()
-    yield programs.command("install_packages", {"packages": {PACKAGE: None}})
+    yield from packages.install(settings, {PACKAGE: None})
     # Debian starts it with a configuration that listens nowhere.
     yield StringCommand("systemctl", "disable", "--now", "--quiet", THEIRS)
 

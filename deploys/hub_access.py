@@ -26,7 +26,7 @@ _asking = RLock()  # hosts come side by side; the first asks, the others take it
 
 def token(settings: Settings) -> str | None:
     """The Hub token's text; SettingsError where the file holds none."""
-    if settings.hf_token_file is None:
+    if settings.hf_token_file is None or settings.bundle:
         return None
     return hub.private_token(Path(settings.hf_token_file).expanduser())
 
@@ -58,6 +58,8 @@ def _ask(settings: Settings, lock: ModelLock) -> Finding:
 @operation()
 def granted(settings: Settings) -> Commands:
     """The Hub gives what the host lacks. Nobody is asked for what lies there already."""
+    if settings.bundle:  # that it has the model was seen before the first connection
+        return
     now = current(settings)
     asked = [answer(settings, lock) for lock in settings.locks if lacking(lock, now)]
     RUN.findings.setdefault(host.name, []).extend(asked)

@@ -6,6 +6,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
+from deploys import bundle
 from deploys.host_state import Watch, current, forget
 from deploys.job import job
 from deploys.operations import Commands, refuse
@@ -29,6 +30,7 @@ def pulled(settings: Settings) -> Commands:
         host.noop(f"{settings.vllm_image} is present")
         return
     forget()
+    yield from bundle.reach(settings)
     yield job("pull", ["docker", "pull", settings.vllm_image], deadline_s=PULL_DEADLINE_S)
 
 

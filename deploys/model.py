@@ -14,11 +14,12 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import fanout, hub_access, job, nfs, remote
+from deploys import bundle, fanout, hub_access, job, nfs, remote
 from deploys.host_state import current, forget
 from deploys.job import Job
 from deploys.operations import Commands, File, refuse
 from deploys.report import RUN
+from fleet import bundle as bundles
 from fleet.models import ModelLock
 from fleet.preflight_room import lacking
 from fleet.problems import SettingsError
@@ -67,6 +68,7 @@ def from_hub(settings: Settings, lock: ModelLock, *, deep: bool = False) -> Comm
     except SettingsError as error:
         yield refuse(f"hf_token_file: {error.problems[0]}")
         return
+    yield from bundle.reach(settings)
     argv = _program("fetch_model", lock)
     after = [*argv, "--clean"]
     argv += ["--deep"] if deep else []
@@ -103,7 +105,7 @@ def _request_file(settings: Settings, lock: ModelLock) -> str:
     body = {
         **request(settings, lock),
         "image": settings.vllm_image,
-        "endpoint": settings.hf_endpoint,
+        "endpoint": bundles.hub(settings) if settings.bundle else settings.hf_endpoint,
         "token_file": _token_path(lock),
         "rate": int(settings.download_mbit * 1e6 / 8),
         "window": settings.download_hours,

@@ -10,9 +10,10 @@ from pyinfra import host
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.operation import operation
 
-from deploys import programs
+from deploys import bundle, programs
 from deploys.host_state import current, forget
 from deploys.operations import Commands, File, differing, write_command
+from fleet import bundle as bundles
 from fleet import host_files
 from fleet.host_files import Repository
 from fleet.host_packages import installed
@@ -35,10 +36,10 @@ def check_command(
     """Fails unless keys, signatures and pinned versions fit; ``store`` then keeps the keys."""
     described = [
         {
-            "key_url": repository.key_url,
+            "key_url": _place(settings, repository.key_url),
             "fingerprint": repository.fingerprint,
             "keyring": repository.keyring,
-            "source": host_files.sources(settings, repository)[repository.source],
+            "source": _source(settings, repository),
         }
         for repository in repositories
     ]
@@ -56,6 +57,31 @@ def extra_ca(settings: Settings) -> str | None:
     return Path(settings.extra_ca).expanduser().read_text() if settings.extra_ca else None
 
 
+def _place(settings: Settings, url: str) -> str:
+    """Where hosts find what lies at ``url``."""
+    return bundles.mirrored(settings, url) if settings.bundle else url
+
+
+def _source(settings: Settings, repository: Repository) -> str:
+    """The apt source that is read now; what the host keeps is the vendor's in any case."""
+    text = host_files.sources(settings, repository)[repository.source]
+    return bundles.apt_source(settings, text) if settings.bundle else text
+
+
+def install(settings: Settings, packages: Mapping[str, str | None], **more: bool) -> Commands:
+    """Commands that install ``packages`` at these versions, from the bundle if there is one."""
+    yield from bundle.reach(settings)
+    request: dict[str, object] = {"packages": dict(packages), **more}
+    if settings.bundle:
+        vendors = (host_files.cuda, host_files.docker, host_files.container_toolkit)
+        known = [of(settings) for of in vendors]
+        request["sources"] = [
+            *({"text": text, "keyring": None} for text in bundle.sources(settings)),
+            *({"text": _source(settings, r), "keyring": r.keyring} for r in known),
+        ]
+    yield programs.command("install_packages", request)
+
+
 @operation()
 def defined(settings: Settings, repository: Repository) -> Commands:
     """The vendor's repository, signed by the key whose fingerprint is pinned, and no other."""
@@ -68,6 +94,7 @@ def defined(settings: Settings, repository: Repository) -> Commands:
         return
     forget()
     if not trusted:
+        yield from bundle.reach(settings)
         yield check_command(settings, [repository], {}, store=True)
     if wrong:
         yield write_command(wrong)
@@ -82,7 +109,7 @@ def present(settings: Settings, packages: Mapping[str, str | None]) -> Commands:
         host.noop(f"{len(packages)} packages are installed")
         return
     forget()
-    yield programs.command("install_packages", {"packages": missing})
+    yield from install(settings, missing)
 
 
 @operation()
@@ -92,7 +119,7 @@ def moved(settings: Settings, packages: Mapping[str, str]) -> Commands:
         host.noop("all packages are at their pins")
         return
     forget()
-    yield programs.command("install_packages", {"packages": dict(packages), "move": True})
+    yield from install(settings, packages, move=True)
 
 
 @operation()

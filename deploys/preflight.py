@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import engine, hub_access
+from deploys import bundle, engine, hub_access
 from deploys.host_state import Watch, current
 from deploys.operations import Commands, refuse
 from deploys.packages import check_command
@@ -79,6 +79,7 @@ def genuine(settings: Settings) -> Commands:
         host.noop("they are known")
         return
     pins = {name: version for some in new.values() for name, version in some.items()}
+    yield from bundle.reach(settings)
     try:
         yield check_command(settings, list(new), pins, store=False)
     except OSError as error:

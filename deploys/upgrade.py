@@ -17,9 +17,10 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import docker, drain, driver, programs, remote, serve, toolkit, turns
+from deploys import docker, drain, driver, remote, serve, toolkit, turns
 from deploys.host_state import current, forget
 from deploys.operations import Commands, File, tree
+from deploys.packages import install
 from deploys.packages import moved as packages_moved
 from deploys.report import RUN, closing_table
 from deploys.units import stale
@@ -68,7 +69,7 @@ def staged(settings: Settings) -> Commands:
     if not wrong:
         host.noop("all packages are at their pins")
         return
-    yield programs.command("install_packages", {"packages": wrong, "move": True, "stage": True})
+    yield from install(settings, wrong, move=True, stage=True)
 
 
 @operation(_set_in_op=False)  # its turn runs the operations of other steps

@@ -1,9 +1,10 @@
 """Install packages at exact versions, or change nothing and say why in one line.
 
 Runs as `python3 -` on the host. Request: {"packages": {name: version or null}, "move": bool,
-"stage": bool}. A version may end in `*`. With "move" held packages may change, too; with "stage"
-everything is only fetched. Nothing is ever removed: what would need that is refused before apt
-begins.
+"stage": bool, "sources": [{"text", "keyring" or null}]}. A version may end in `*`. With "move" held
+packages may change, too; with "stage" everything is only fetched; with "sources" apt reads these
+instead of the host's own, each only once its keyring is there. Nothing is ever removed: what would
+need that is refused before apt begins.
 """
 
 import json
@@ -11,6 +12,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 OPTIONS = (
@@ -60,8 +65,8 @@ def explain(action: str, status: int, said: str) -> str:
     return f"apt-get {action}: found exit status {status}: {told[:600]}; remedy: {remedy}"
 
 
-def refuse_removals(argv: list[str]) -> None:
-    plan = apt("--simulate", "install", *argv)
+def refuse_removals(argv: list[str], options: list[str]) -> None:
+    plan = apt("install", "--simulate", *argv, *options)
     if removed := re.findall(r"^Remv (\S+)", plan, re.MULTILINE):
         names = ", ".join(removed)
         sys.exit(
@@ -70,13 +75,37 @@ def refuse_removals(argv: list[str]) -> None:
         )
 
 
+@contextmanager
+def reading(sources: "list[dict[str, Any]] | None") -> Iterator[list[str]]:
+    """Options that make apt read ``sources`` alone; none where there are none."""
+    if sources is None:
+        yield []
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # apt fetches as a user of its own
+        for part in ("sources", "lists/partial"):
+            (folder / part).mkdir(parents=True)
+        for number, source in enumerate(sources):
+            if source["keyring"] is None or os.path.exists(source["keyring"]):
+                (folder / "sources" / f"{number}.sources").write_text(source["text"])
+        options = {
+            "Dir::Etc::sourcelist": "/dev/null",
+            "Dir::Etc::sourceparts": folder / "sources",
+            "Dir::State::lists": folder / "lists",
+            "Acquire::http::Proxy": "DIRECT",
+        }
+        yield [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+
+
 def main(request: dict[str, Any]) -> None:
     wanted = [f"{n}={v}" if v else n for n, v in sorted(request["packages"].items())]
     if request.get("move"):
         wanted.append("--allow-change-held-packages")
-    apt("update")
-    refuse_removals(wanted)
-    apt("--download-only", "install", *wanted)
-    if not request.get("stage"):
-        apt("install", *wanted)
+    with reading(request.get("sources")) as options:
+        apt("update", *options)
+        refuse_removals(wanted, options)
+        apt("install", "--download-only", *wanted, *options)
+        if not request.get("stage"):
+            apt("install", *wanted, *options)
     print(json.dumps({"installed": sorted(request["packages"])}))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleet import (
+    cli_bundle,
     cli_ca,
     cli_import,
     cli_measure,
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_seed.add(commands)
     cli_measure.add(commands)
     cli_ca.add(commands)
+    cli_bundle.add(commands)
     return parser
 
 

@@ -59,15 +59,8 @@ def _data(options: argparse.Namespace) -> dict[str, object]:
         key, separator, value = text.partition("=")
         if not separator:
             raise SettingsError(f"--data: found {text!r}, allowed: KEY=VALUE")
-        data[key] = _value(value)
+        data[key] = group_data.value(value)
     return data
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _serving(data: dict[str, object]) -> Serving:

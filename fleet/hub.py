@@ -31,10 +31,12 @@ class Hub:
     client: Client = field(default_factory=Client)
 
     def get(self, path: str, limit: int) -> Answer:
-        headers = {"User-Agent": "spark-vllm-fleet"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        return self.client.get(f"{self.endpoint}{path}", headers, limit)
+        return self.client.get(f"{self.endpoint}{path}", self.headers(), limit)
+
+    def headers(self) -> dict[str, str]:
+        """What every request says."""
+        asked = {"User-Agent": "spark-vllm-fleet"}
+        return asked | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
 
 
 def from_environment(

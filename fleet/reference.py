@@ -29,6 +29,7 @@ This file is made from the code: `fleet settings --markdown > docs/settings.md`.
 _TITLES = {
     "ServeSettings": "What a host serves",
     "HubSettings": "Where models come from",
+    "BundleSettings": "Hosts without a way to the internet",
     "CacheSettings": "One cache for many hosts, over NFS",
     "AccessSettings": "The API beyond loopback",
     "GatewaySettings": "Many replicas, one endpoint",

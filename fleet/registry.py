@@ -67,6 +67,18 @@ def reference(text: str) -> Reference:
     return Reference(text.rpartition(":")[0], host, repository, found["tag"])
 
 
+def pinned(text: str) -> Reference:
+    """NAME@DIGEST, as a setting has it; the digest stands for the tag."""
+    name, _, digest = text.partition("@")
+    found = reference(f"{name}:pinned")
+    return Reference(name, found.host, found.repository, digest)
+
+
+def digest_of(content: bytes) -> str:
+    """sha256:…"""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 @dataclass
 class Registry:
     """One registry, asked anonymously; ``token`` is what it hands out for that."""
@@ -77,7 +89,7 @@ class Registry:
     def resolve(self, wanted: Reference, platform: str = "linux/arm64") -> str:
         """``NAME@sha256:…`` of what the tag names; SettingsError where ``platform`` is missing."""
         answer = self.manifest(wanted, wanted.tag)
-        digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        digest = digest_of(answer.body)
         told = answer.headers.get("Docker-Content-Digest", digest)
         if told != digest:
             raise SettingsError(f"{wanted.name}: the registry says {shown(told)}, sent {digest}")

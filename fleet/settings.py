@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from fleet import footprint
 from fleet.access import AccessSettings
+from fleet.bundle import BundleSettings, localized
 from fleet.catalogue import OURS, Catalogue
 from fleet.endpoint import GatewaySettings
 from fleet.fabric import FabricSettings
@@ -34,6 +35,7 @@ class Data(
     HostSettings,
     FabricSettings,
     FanoutSettings,
+    BundleSettings,
     ServeSettings,
     AccessSettings,
     GatewaySettings,
@@ -81,7 +83,7 @@ def load(
     it belongs in. ``ranks`` are the hosts of its replica, () where it serves alone.
     """
     problems: list[str] = []
-    own = own_keys(data)
+    own = localized(own_keys(data))
     flat = collect(problems, lambda: parse(Data, own, where))
     parts = collect(problems, lambda: join(own, flat, where, len(ranks) or 1, catalogue))
     if flat is None or parts is None:

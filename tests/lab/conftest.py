@@ -37,6 +37,7 @@ LONG = {
     "test_bench_gate",
     "test_benchmark",
     "test_build",
+    "test_bundle",
     "test_eight_hosts",
     "test_fanout_faults",
     "test_gateway",
