@@ -1,7 +1,8 @@
-"""What must be there before a serving host is stopped for a release."""
+"""What must be there before a serving host is stopped for a release, and before it starts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import command
@@ -10,7 +11,7 @@ import durable
 import layout
 import model_request
 import weights
-from errors import Refused
+from errors import HostError, Refused
 from release import Release
 
 FILES = ("compose.yaml", "vllm.yaml", "vllm.env", "release.json")
@@ -27,16 +28,35 @@ def check(release: Release) -> None:
     if done.rc != 0:
         raise Refused(f"{release.folder}/compose.yaml is not valid: {done.fault()}")
     container.refuse_foreign(release)
-    for path in layout.MODELS.glob("*/*.json"):
-        if reads(release, path):
-            require_whole(path)
+    for path in models(release):
+        require_whole(path)
     durable.flush_tree(release.folder)
 
 
-def reads(release: Release, wanted: Path) -> bool:
-    """Whether the release serves what was asked for there, as its model or as its draft model."""
-    snapshot = f"/{wanted.parent.name}/snapshots/{wanted.stem}"
-    return snapshot in (release.folder / "vllm.yaml").read_text(errors="replace")
+def models(release: Release) -> Iterator[Path]:
+    """What was asked for of the models that the release reads: its own and its draft model."""
+    config = (release.folder / "vllm.yaml").read_text(errors="replace")
+    for path in layout.MODELS.glob("*/*.json"):
+        if f"/{path.parent.name}/snapshots/{path.stem}" in config:
+            yield path
+
+
+def require_locked(release: Release, tell: weights.Tell) -> None:
+    """Raise HostError unless the files of its models are as locked. Only those that are not as when
+    they were last found good are read, which ``tell`` is told of as ``weights.check`` does."""
+    try:
+        for path in models(release):
+            wanted = model_request.read(path)
+            found = weights.check(wanted.folder, wanted.files, tell=tell)
+            if not found.whole:
+                raise HostError(
+                    f"{wanted.repo}: {len(found.wanted)} of {len(wanted.files)} files are missing "
+                    f"or not as locked: {found.wanted[0]}; bring it back with deploy.py"
+                )
+    except OSError as error:
+        raise HostError(
+            f"{error.filename}: {error.strerror}; bring it back with deploy.py"
+        ) from None
 
 
 def require_whole(path: Path) -> None:

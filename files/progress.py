@@ -28,6 +28,11 @@ def stage(line: str) -> str | None:
     return None
 
 
+def drained(line: str) -> bool:
+    """Whether the engine says that the last request is done after it was told to stop."""
+    return "[shutdown] EngineCore: request processing complete" in line
+
+
 def out_of_patience(
     elapsed_s: float, ready_timeout_s: float, silent_s: float, busy_cores: float
 ) -> str | None:

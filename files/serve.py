@@ -22,6 +22,7 @@ import container
 import durable
 import layout
 import memory
+import preflight_release
 import release as releases
 import watchdog
 from errors import HostError, Refused, exit_code
@@ -69,6 +70,9 @@ def prepare(release: Release, stop: threading.Event) -> None:
     for name in container.clear():
         print(f"serve: removed leftover container {name}", flush=True)
     require_free_port(release)
+    preflight_release.require_locked(
+        release, lambda _: status("checking the model's files", extend_s=EXTEND_S)
+    )
     memory.wait(
         release.memory_needed_kib,
         bound_s=MEMORY_BOUND_S,

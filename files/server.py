@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import signal
-import subprocess
 import threading
 import time
 
@@ -23,10 +23,13 @@ from serverlog import ServerLog
 from team import Team
 
 POLL_S = 0.5
+READY_POLL_S = 0.2
 EXTEND_S = 60.0
 UP_S = 240.0  # compose has 180 s to create and start the container
 START_GRACE_S = 10  # vLLM swallows SIGTERM while its engine starts
-STOP_MARGIN_S = 15  # docker's grace above vLLM's own --shutdown-timeout
+STOP_MARGIN_S = 15  # above vLLM's own --shutdown-timeout
+STOP_POLL_S = 0.1
+LAST_BYTES_S = 1.0  # of the last answer, from the engine to the client
 STEADY_S = 300.0  # serving that long, a release no longer counts as failing to start
 
 
@@ -125,11 +128,11 @@ class Server:
                 return result
             if result is not None:
                 patience.failed(result)
-                self.pause()
+                self.pause(READY_POLL_S if result.fault == "refused" else POLL_S)
                 probe = watchdog.Probe(self.target(patience.probe_timeout_s()))
             patience.check()
             status(f"{self.log.stage} ({patience.elapsed():.0f} s)", extend_s=EXTEND_S)
-            self.pause()
+            self.pause(READY_POLL_S)
 
     def watch(self) -> None:
         """Keep systemd informed while the server makes progress; raises when it does not."""
@@ -191,31 +194,26 @@ class Server:
             self.drain(asked=asked)
             self.end(self.release.drain_timeout_s + STOP_MARGIN_S)
 
-    def end(self, grace_s: int) -> None:
+    def end(self, grace_s: float) -> None:
         """Stop the server, kill it after ``grace_s`` seconds, and remove its container.
 
-        Without Docker its process is stopped all the same; the next start removes the rest.
+        It is killed ``LAST_BYTES_S`` after its engine has said that the last request is done: what
+        vLLM tears down for seconds then, the kernel takes back at once. Without Docker the next
+        start removes the container.
         """
         deadline = time.monotonic() + grace_s
-        if not container.daemon_answers():
-            self._signal(deadline)
-            return
-        argv = ["docker", "stop", "-t", str(grace_s), self.item.id]
-        with subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as stopping:
-            while stopping.poll() is None and time.monotonic() < deadline + 30:
-                status("stopping the server", extend_s=EXTEND_S)
-                time.sleep(POLL_S / 2)
-            stopping.kill()
-        container.remove(self.item)
-
-    def _signal(self, deadline: float) -> None:
         container.signal_process(self.item, signal.SIGTERM)
-        while container.alive(self.item) and time.monotonic() < deadline:
-            status("stopping the server without Docker", extend_s=EXTEND_S)
-            time.sleep(POLL_S / 2)
-        container.signal_process(self.item, signal.SIGKILL)
+        while container.alive(self.item) and time.monotonic() < min(deadline, self._killable_at()):
+            status("stopping the server", extend_s=EXTEND_S)
+            time.sleep(STOP_POLL_S)
+        try:
+            container.remove(self.item)
+        except container.DockerDown:
+            container.signal_process(self.item, signal.SIGKILL)
+
+    def _killable_at(self) -> float:
+        done = self.log.drained_at
+        return math.inf if done is None else done + LAST_BYTES_S
 
 
 def death(item: Container | None) -> str:

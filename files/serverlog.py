@@ -25,6 +25,7 @@ class ServerLog:
     def __init__(self, item: Container) -> None:
         self.stage = "starting the container"
         self.last_line_at = time.monotonic()
+        self.drained_at: float | None = None  # told to stop, its engine did the last request
         self.ended = threading.Event()
         self.networks: set[str] = set()  # over what NCCL says it talks
         self.final: Container | None = None  # how the container ended; None: Docker lost it
@@ -70,6 +71,8 @@ class ServerLog:
         self._lines.append(text)
         self.last_line_at = time.monotonic()
         self.stage = progress.stage(text) or self.stage
+        if progress.drained(text):
+            self.drained_at = self.last_line_at
         if network := nccl.network(text):
             self.networks.add(network)
         if startlog.tells(text) and len(self.said) < startlog.MOST_LINES:

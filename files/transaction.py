@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ import bootguard
 import cluster
 import completion
 import container
-import durable
+import failures
 import journal
 import layout
 import observation
@@ -25,7 +26,6 @@ from phases import Activation, Outcome, Phase
 from release import Release
 
 POLL_S = 0.5
-CAUSE_S = 5.0
 SETTLE_S = 1.5  # a server that dies of its first answers is not switched to
 
 
@@ -57,7 +57,8 @@ class Transaction:
             return
         releases.read(self.now.release)
         self.stop()
-        systemd.enable()  # before the flip: a boot from here on takes the activation up
+        if not systemd.show().enabled:  # before the flip: a boot from here on takes it up
+            systemd.enable()
         previous = (
             self.now.before if self.now.before != self.now.release else self.now.before_previous
         )
@@ -71,8 +72,7 @@ class Transaction:
         self.start(self.now.release)
         self.move("gating")
         release = releases.read(self.now.release)
-        self.gate(release)
-        self.prove(release)
+        self.gate(release, claims=True)
         self.judge_speed(release)
         self.finish("switched")
 
@@ -117,7 +117,7 @@ class Transaction:
         self.now = journal.keep_if_possible(phases.moved(self.now, "restarting"))
         self.start(before)
         self.now = journal.keep_if_possible(phases.moved(self.now, "regating"))
-        self.gate(releases.read(before))
+        self.gate(releases.read(before), claims=False)
         self.finish("reverted", self.now.reason)
 
     def stop(self) -> None:
@@ -137,42 +137,44 @@ class Transaction:
         begun = time.time()
         starting = systemd.begin("start")
         if self.wait(starting, 2 * release.ready_timeout_s + 600) != 0:
-            raise failure(digest, begun)
+            raise failures.of_start(digest, begun)
         if self.now.served is None:
             self.now = replace(self.now, served=time.time())
 
     def wait(self, job: subprocess.Popen[str], bound_s: float) -> int:
         """Until a systemctl job ends, showing what the unit says; returns its exit status."""
         deadline = time.monotonic() + bound_s
-        while job.poll() is None and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             text = systemd.show().text
             if self.now.phase == "draining" and text.startswith("stopping"):
                 self.move("stopping")
             if text != self.now.detail:
                 self.now = journal.show(replace(self.now, detail=text))
-            time.sleep(POLL_S)
-        if job.poll() is None:
-            job.kill()
-            raise HostError(
-                f"systemctl was not done after {bound_s:.0f} s; see systemctl status {layout.UNIT}"
-            )
-        return job.returncode
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return job.wait(POLL_S)
+        job.kill()
+        raise HostError(
+            f"systemctl was not done after {bound_s:.0f} s; see systemctl status {layout.UNIT}"
+        )
 
-    def gate(self, release: Release) -> None:
-        """A completion, and the same server still there a moment later."""
+    def gate(self, release: Release, *, claims: bool) -> None:
+        """A completion, no claim refuted if ``claims``, the same server still there a moment on."""
         # of a worker only the head can be asked, on the head
         worker = cluster.is_worker(release)
         answer = completion.recorded() if worker else completion.complete(target(release))
         if answer is None or not answer.ok:
             told = answer.detail if answer else "the server is gone"
-            raise cause(release.digest, self.now.started, f"gate: {told}")
+            raise failures.cause(release.digest, self.now.started, f"gate: {told}")
+        settled = time.monotonic() + SETTLE_S
         before = container.inspect(release.container)
-        time.sleep(SETTLE_S)
+        if claims:
+            prove(release)
+        time.sleep(max(settled - time.monotonic(), 0))
         after = container.inspect(release.container)
         same = before is not None and after is not None and after.id == before.id
         if after is None or not (same and after.running and systemd.show().serving):
             told = "gate: the server went away after its first answers"
-            raise cause(release.digest, self.now.started, told)
+            raise failures.cause(release.digest, self.now.started, told)
         if after.release != release.digest:
             raise HostError(
                 f"gate: the container is of release {after.release}, wanted {release.digest}"
@@ -188,16 +190,6 @@ class Transaction:
         self.now = replace(
             self.now, gate={**(self.now.gate or {}), "loss_percent": verdict.loss_percent}
         )
-
-    def prove(self, release: Release) -> None:
-        """What the new server says of itself must not contradict what its release claims."""
-        # of a worker its head tells; an older version staged no claims
-        if cluster.is_worker(release) or not release.claims:
-            return
-        wrong = proofs.refuted(proofs.prove(release.claims, observation.observe(release)))
-        if wrong:
-            told = "; ".join(proof.words() for proof in wrong)
-            raise HostError(f"gate: {len(wrong)} refuted: {told}")
 
     def move(self, phase: Phase, **changes: Any) -> None:
         """Keep the next phase before it is acted on."""
@@ -217,36 +209,20 @@ def target(release: Release) -> completion.Target:
     return observation.target(release, max(60, release.stall_timeout_s))
 
 
+def prove(release: Release) -> None:
+    """What the new server says of itself must not contradict what its release claims."""
+    # of a worker its head tells; an older version staged no claims
+    if cluster.is_worker(release) or not release.claims:
+        return
+    wrong = proofs.refuted(proofs.prove(release.claims, observation.observe(release)))
+    if wrong:
+        told = "; ".join(proof.words() for proof in wrong)
+        raise HostError(f"gate: {len(wrong)} refuted: {told}")
+
+
 def serves(digest: str) -> bool:
     """Whether this release serves now: its container runs, and the unit had its completion."""
     if releases.linked(layout.CURRENT) != digest or not systemd.show().serving:
         return False
     item = container.inspect(layout.CONTAINER)
     return item is not None and item.running and item.release == digest
-
-
-def cause(digest: str, since: float, told: str) -> HostError:
-    """Why a server failed, as serve.py writes it down within seconds; else ``told``."""
-    deadline = time.monotonic() + CAUSE_S
-    while (error := recorded(digest, since)) is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return error or HostError(told)
-
-
-def failure(digest: str, since: float) -> HostError:
-    """Why a start failed: what serve.py wrote down after ``since``; else what systemd knows."""
-    unit = systemd.show()
-    return recorded(digest, since) or HostError(
-        f"{layout.UNIT} did not start: {unit.result or unit.active} {unit.text}".rstrip()
-        + f"; see journalctl -u {layout.UNIT}"
-    )
-
-
-def recorded(digest: str, since: float) -> HostError | None:
-    """The failure of a server of this release after ``since``, with its last log lines."""
-    record = durable.read_json(layout.FAILURE) or {}
-    at, log = record.get("at"), record.get("log")
-    if record.get("release") != digest or not isinstance(at, float) or at < since:
-        return None
-    lines = [str(line) for line in log] if isinstance(log, list) else []
-    return HostError(str(record.get("reason")), lines)

@@ -7,7 +7,7 @@ import time
 import bootguard
 import completion
 from notify import notify, status
-from server import EXTEND_S, POLL_S, START_GRACE_S, STEADY_S, STOP_MARGIN_S, Server
+from server import EXTEND_S, LAST_BYTES_S, POLL_S, STEADY_S, STOP_MARGIN_S, Server
 from team import Team
 
 
@@ -43,4 +43,4 @@ class Worker(Server):
         while self.team.head_lives() and time.monotonic() < end and not self.log.ended.is_set():
             status("stopping after the head", extend_s=EXTEND_S)
             time.sleep(POLL_S)
-        self.end(START_GRACE_S)
+        self.end(LAST_BYTES_S)

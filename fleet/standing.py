@@ -112,7 +112,8 @@ def _serving(snapshot: Snapshot, told: Mapping[str, Any], wanted: str) -> list[s
         errors = told.get("errors") or {}
         why = answer.get("detail") or errors.get("answer") or "no answer"
         lines.append(f"completion: {why}")
-    return lines
+    said = (told.get("serving") or {}).get("watchdog") or []
+    return lines + [f"watchdog: {line}" for line in said if line.startswith("cannot act")]
 
 
 def _differences(snapshot: Snapshot, wanted: render.Release) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the modules of the fault matrix share: a fleet of four stand-in hosts and what to expect.
+"""What the modules of the fault matrix share: a fleet of stand-in hosts and what to expect.
 
 Each case begins with all hosts serving one mode and asks for the other. Where one run can hold
 several faults it does: the group of all hosts is the canary, so all switch in one wave, and with
@@ -13,7 +13,7 @@ from tests.lab.faulty import Fleet, Ran
 
 S1, S2, S3, S4 = (f"spark-0{i}" for i in range(1, 5))
 TOGETHER = {"canary": "spark", "on_failure": "stop"}  # all hosts in one wave, each for itself
-FORWARD = ("draining", "flipped", "starting", "gating")
+FORWARD = ("draining", "stopping", "flipped", "starting", "gating")
 BACK = ("locked", "reverting", "restarting", "regating")
 
 
@@ -47,12 +47,22 @@ def everywhere(fleet: Fleet, mode: str) -> dict[str, str]:
     return dict.fromkeys(fleet.names, mode)
 
 
-def phases(fleet: Fleet, wanted: tuple[str, ...]) -> Popen[str]:
+def in_phases(fleet: Fleet, wanted: tuple[str, ...]) -> dict[str, str]:
+    """Host → the phase that it is caught in; hosts beyond them just switch."""
+    return dict(zip(fleet.names, wanted, strict=False))
+
+
+def phases(fleet: Fleet, caught: dict[str, str]) -> Popen[str]:
     """A run whose hosts stand still, each in its phase."""
-    for host, phase in zip(fleet.names, wanted, strict=True):
-        fleet.catch(host, phase)
-        if phase.startswith("re"):
-            fleet.knobs(host, crash_at_start=3)
+    fleet.on(lambda host: fleet.catch(host, caught[host]), caught)
+    for host in (host for host, phase in caught.items() if phase.startswith("re")):
+        fleet.knobs(host, crash_at_start=3)
     process = fleet.start(**TOGETHER)
-    fleet.caught(fleet.names, process)
+    fleet.caught(caught, process)
     return process
+
+
+def ends(fleet: Fleet, caught: dict[str, str]) -> dict[str, str]:
+    """What each host serves in the end: only who was going back already goes back."""
+    modes = {True: fleet.mode, False: fleet.other}
+    return {host: modes[caught.get(host, "").startswith("re")] for host in fleet.names}

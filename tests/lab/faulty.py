@@ -83,7 +83,8 @@ class Fleet:
 
     lab: Lab
     mode: str = STANDARD
-    image: str = "vllm-standin"
+    image: str = "vllm-standin"  # of all hosts; "": what the inventory says
+    inventory: str = "lab/inventory.py"
     bound_s: float = RUN_S  # for one run; it is killed after that
 
     @property
@@ -96,17 +97,19 @@ class Fleet:
         return ALTERNATIVE if self.mode == STANDARD else STANDARD
 
     def data(self, **more: str) -> dict[str, str]:
-        image = self.lab.state.images[self.image]
-        return {"vllm_image": image, "vllm_mode": self.other, **more}
+        image = {"vllm_image": self.lab.state.images[self.image]} if self.image else {}
+        return {**image, "vllm_mode": self.other, **more}
 
     def run(self, deploy: str = "switch.py", *words: str, **data: str) -> Ran:
         """To the other mode, unless ``data`` says otherwise."""
         began = time.monotonic()
-        done = self.lab.pyinfra(deploy, *words, data=self.data(**data), timeout=self.bound_s)
+        done = self.lab.pyinfra(
+            deploy, *words, data=self.data(**data), inventory=self.inventory, timeout=self.bound_s
+        )
         return self._ran(done.returncode, done.stdout, time.monotonic() - began)
 
     def start(self, deploy: str = "switch.py", **data: str) -> Popen[str]:
-        return self.lab.start_pyinfra(deploy, data=self.data(**data))
+        return self.lab.start_pyinfra(deploy, data=self.data(**data), inventory=self.inventory)
 
     def finish(self, process: Popen[str], began: float) -> Ran:
         """Wait for a run that was started; it is killed after ``bound_s`` seconds."""
@@ -145,11 +148,20 @@ class Fleet:
         return {name: _judge(found) for name, found in self.on(self.probe).items()}
 
     def settles(self, wanted: Mapping[str, str], bound_s: float = 90) -> dict[str, str]:
-        """Wait until the hosts serve what is wanted: a transaction may go on without us."""
+        """Wait until these hosts serve what is wanted: a transaction may go on without us."""
         end = time.monotonic() + bound_s
-        while (found := self.serves()) != dict(wanted) and time.monotonic() < end:
+        while True:
+            found = self.serves()
+            if wanted.items() <= found.items() or time.monotonic() > end:
+                return found
             time.sleep(1)
-        return found
+
+    def says(self, host: str, words: str, bound_s: float = 60) -> None:
+        """Wait until the server's journal of this boot has ``words``."""
+        end = time.monotonic() + bound_s
+        while words not in (said := self.sh(host, "journalctl -q -b -u vllm -o cat")):
+            assert time.monotonic() < end, said[-3000:]
+            time.sleep(0.5)
 
     def knobs(self, host: str, *, everything: bool = False, **values: object) -> None:
         """Faults of servers of the other mode only, or of ``everything`` that starts there."""

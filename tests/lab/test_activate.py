@@ -186,14 +186,15 @@ def test_what_cannot_start_is_refused_before_anything_stops(
 
 
 def test_requests_in_flight_are_answered_before_the_switch(host: ServingHost) -> None:
-    host.knobs("lab/a", itl_s=0.1)
+    host.knobs("lab/a", itl_s=0.1, teardown_s=60.0)  # nobody waits for what holds no request
     request = json.dumps({"max_tokens": 40})
     host.run(
         f"systemd-run -q --unit=client -p StandardOutput=file:/tmp/client.json "
         f"python3 /usr/local/lib/vllm-fleet/completion.py '{request}'"
     )
     time.sleep(0.5)
-    assert host.switched(B)["outcome"] == "switched"
+    report = host.switched(B)
+    assert report["outcome"] == "switched" and report["downtime_s"] < 40, report
     answer = json.loads(host.text("cat /tmp/client.json"))
     assert (answer["ok"], answer["completion_tokens"]) == (True, 40)
 

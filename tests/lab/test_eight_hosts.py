@@ -25,4 +25,5 @@ def test_a_switch_in_waves_of_a_quarter(deployed: Lab, capsys: pytest.CaptureFix
     with capsys.disabled():
         print(f"\nnothing to do: {again.seconds:.1f} s; switch in 5 waves: {ran.seconds:.1f} s")
         print("no service: " + ", ".join(f"{host} {value} s" for host, value in down.items()))
+    fleet.row("8 hosts, waves of 25 %", ran, "spark-08", "8 switched", fleet.other)
     assert all(0 < value < ran.seconds / 2 for value in down.values()), down

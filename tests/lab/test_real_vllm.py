@@ -1,4 +1,5 @@
-"""The real vLLM, its CPU build: two hosts from bare, one switch, and what each wave took."""
+"""Four hosts, two of them with the real vLLM, its CPU build: from bare, one switch, and what each
+wave took."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ import pytest
 from lab.testing import Lab
 from tests.lab.faulty import ALTERNATIVE, LENGTHS, Fleet
 
-HOSTS = 2
+HOSTS = 4
+REAL = ("spark-01", "spark-02")  # see lab/inventory_mixed.py
 pytestmark = pytest.mark.slow
 # Besides the load: vLLM's own stop, compose, the gate and its settling time. On two busy cores
 # (load average 10) 14 to 22 s were seen.
@@ -46,7 +48,7 @@ def steps(fleet: Fleet, host: str, activation: str) -> dict[str, float]:
 
 
 def test_a_switch_with_the_real_server(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    fleet = Fleet(lab, image="vllm-cpu")
+    fleet = Fleet(lab, image="", inventory="lab/inventory_mixed.py")
     began = time.monotonic()
     bare = fleet.run("deploy.py", vllm_mode=fleet.mode)
     assert bare.code == 0, bare.output[-8000:]
@@ -61,6 +63,8 @@ def test_a_switch_with_the_real_server(lab: Lab, capsys: pytest.CaptureFixture[s
         r["proved"] and r["completion"] and r["wave"] is not None for r in ran.hosts.values()
     )
     for host in fleet.names:
+        image = lab.state.images["vllm-cpu" if host in REAL else "vllm-standin"]
+        assert lab.text(host, "docker inspect -f '{{.Config.Image}}' vllm") == image
         found = fleet.probe(host)
         assert (LENGTHS[found["length"]], len(found["containers"])) == (ALTERNATIVE, 1)
         answer = fleet.sh(host, "python3 -B /usr/local/lib/vllm-fleet/completion.py '{}'")
@@ -68,7 +72,9 @@ def test_a_switch_with_the_real_server(lab: Lab, capsys: pytest.CaptureFixture[s
     seen = {host: figures(fleet, host) for host in fleet.names}
     with capsys.disabled():
         print(f"\nbare to proved: {deployed:.0f} s, of which model load {max(before.values())} s")
-        print(f"switch of {len(seen)} waves: {ran.seconds:.1f} s")
+        print(f"switch of {len(seen)} waves: {ran.seconds:.1f} s; a wave each:")
         for host, each in seen.items():
-            print(f"{host}: " + ", ".join(f"{name} {value} s" for name, value in each.items()))
+            what = "vLLM" if host in REAL else "stand-in"
+            told = ", ".join(f"{name} {value} s" for name, value in each.items())
+            print(f"{host} ({what}): {told}")
     assert all(each["overhead"] < OVERHEAD_S for each in seen.values()), seen

@@ -110,6 +110,16 @@ def test_a_start_that_takes_longer_than_systemds_limit_is_not_cut_short(host: Se
     host.install()
 
 
+def test_a_server_without_requests_is_not_waited_for(host: ServingHost) -> None:
+    """vLLM takes itself apart for seconds once it is told to stop."""
+    host.knobs(teardown_s=60.0)
+    begun = time.monotonic()
+    host.run("systemctl stop vllm")
+    assert time.monotonic() - begun < 20
+    assert "request processing complete" in host.journal()
+    assert (host.unit(), host.unit("Result"), host.containers()) == ("inactive", "success", [])
+
+
 def test_a_stop_while_it_loads_takes_no_longer_than_the_kill(host: ServingHost) -> None:
     """vLLM swallows SIGTERM while it starts."""
     host.run("systemctl stop vllm")

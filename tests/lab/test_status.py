@@ -59,12 +59,17 @@ def test_the_table_goes_to_standard_output_without_a_yes(
 
 def test_each_kind_of_drift_is_named(lab: Lab, hosts: dict[str, ServingHost]) -> None:
     name, host = next(iter(hosts.items()))
+    own = "/etc/systemd/system/vllm.service.d/own.conf"
+    lab.write(name, own, "[Service]\nRestart=no\n")
+    host.run("systemctl daemon-reload; systemctl restart vllm")
     host.run("echo '#' >> /usr/local/lib/vllm-fleet/old_releases.py; systemctl disable -q vllm")
     drift = standings(lab)[name]["drift"]
+    assert "watchdog: cannot act: vllm.service has no Restart=on-failure" in drift
     assert any(line.startswith("host programs and unit: ") for line in drift), drift
     assert "vllm.service: found active, disabled, wanted active, enabled" in drift
+    host.run(f"rm {own}")
     host.install()
-    host.run("systemctl enable -q vllm")
+    host.run("systemctl enable -q vllm; systemctl restart vllm")
 
 
 def test_a_server_that_stopped_answering_is_down_and_told_why(

@@ -9,19 +9,17 @@ import pytest
 from tests.lab.fault_matrix import (
     BACK,
     FORWARD,
-    S1,
-    S2,
-    S3,
-    S4,
     TOGETHER,
     all_of,
+    ends,
     everywhere,
     expect,
+    in_phases,
     phases,
 )
 from tests.lab.faulty import Fleet
 
-HOSTS = 4
+HOSTS = 5
 pytestmark = pytest.mark.slow
 HANG_UP = "systemd-run --quiet --collect --on-active=1 loginctl terminate-user fleet"
 
@@ -29,66 +27,57 @@ HANG_UP = "systemd-run --quiet --collect --on-active=1 loginctl terminate-user f
 @pytest.mark.parametrize("wanted", [FORWARD, BACK], ids=["forward", "back"])
 def test_a_killed_controller(fleet: Fleet, wanted: tuple[str, ...]) -> None:
     """Each host ends what it began; the next run brings the rest."""
-    process, target = phases(fleet, wanted), fleet.other
+    caught, target = in_phases(fleet, wanted), fleet.other
+    process = phases(fleet, caught)
     process.kill()
     process.communicate()
-    fleet.on(fleet.go_on)
-    ends = {
-        host: fleet.mode if phase.startswith("re") else target
-        for host, phase in zip(fleet.names, wanted, strict=True)
-    }
-    assert fleet.settles(ends) == ends
+    fleet.on(fleet.go_on, caught)
+    assert fleet.settles(ends(fleet, caught)) == ends(fleet, caught)
     fleet.on(fleet.clean)
     ran = fleet.run(**TOGETHER)
     assert ran.code == 0, ran.output[-8000:]
     assert fleet.serves() == everywhere(fleet, target)
-    for host, phase in zip(fleet.names, wanted, strict=True):
-        fault = f"controller killed in {phase}; next run"
-        fleet.row(fault, ran, host, "exit code 0", target)
+    for host, phase in caught.items():
+        fleet.row(f"controller killed in {phase}; next run", ran, host, "exit code 0", target)
 
 
 @pytest.mark.parametrize("wanted", [FORWARD, BACK], ids=["forward", "back"])
 def test_a_connection_that_is_cut_and_mended(fleet: Fleet, wanted: tuple[str, ...]) -> None:
-    """Two cables are pulled for ten seconds, two sessions are killed; the run follows on."""
-    began = time.monotonic()
-    process, target = phases(fleet, wanted), fleet.other
-    for host in fleet.names:
-        fleet.go_on(host, after_s=4)
-    for host in (S1, S2):
-        fleet.lab.cut(host)
-    for host in (S3, S4):
-        fleet.lab.run(host, HANG_UP)
-    time.sleep(10)
-    fleet.on(fleet.lab.mend, (S1, S2))
+    """Two cables are pulled for eight seconds, other sessions are killed; the run follows on."""
+    began, caught = time.monotonic(), in_phases(fleet, wanted)
+    process = phases(fleet, caught)
+    pulled, hung_up = list(caught)[:2], list(caught)[2:]
+    fleet.on(lambda host: fleet.go_on(host, after_s=4), caught)
+    fleet.on(lambda host: fleet.lab.run(host, HANG_UP), hung_up)
+    fleet.on(fleet.lab.cut, pulled)
+    time.sleep(8)
+    fleet.on(fleet.lab.mend, pulled)
     ran = fleet.finish(process, began)
-    back = {host: phase.startswith("re") for host, phase in zip(fleet.names, wanted, strict=True)}
+    served = ends(fleet, caught)
     outcomes = {
-        host.replace("-", "_"): "reverted" if gone else "switched" for host, gone in back.items()
+        host: "reverted" if mode == fleet.mode else "switched" for host, mode in served.items()
     }
-    expect(fleet, ran, 3 if any(back.values()) else 0, **outcomes)
-    ends = {host: fleet.mode if gone else target for host, gone in back.items()}
-    assert fleet.serves() == ends
-    for host, phase in zip(fleet.names, wanted, strict=True):
-        fleet.row(
-            f"connection lost in {phase}",
-            ran,
-            host,
-            f"[{host}] {outcomes[host.replace('-', '_')]}",
-            ends[host],
-        )
+    code = 3 if "reverted" in outcomes.values() else 0
+    expect(fleet, ran, code, **{host.replace("-", "_"): each for host, each in outcomes.items()})
+    assert fleet.serves() == served
+    for host, phase in caught.items():
+        told = f"[{host}] {outcomes[host]}"
+        fleet.row(f"connection lost in {phase}", ran, host, told, served[host])
 
 
 @pytest.mark.parametrize("wanted", [FORWARD, BACK], ids=["forward", "back"])
 def test_a_host_that_loses_power(fleet: Fleet, wanted: tuple[str, ...]) -> None:
     """Booted again while the run waits, each serves what it served before."""
-    began = time.monotonic()
-    process = phases(fleet, wanted)
-    fleet.on(fleet.lab.kill)
-    fleet.on(fleet.lab.start)
+    began, caught = time.monotonic(), in_phases(fleet, wanted)
+    process = phases(fleet, caught)
+    fleet.on(fleet.lab.kill, caught)
+    fleet.on(fleet.lab.start, caught)
     ran = fleet.finish(process, began)
-    expect(fleet, ran, 3, **all_of(fleet, "reverted"))
-    assert fleet.serves() == everywhere(fleet, fleet.mode)
-    for host, phase in zip(fleet.names, wanted, strict=True):
+    whole = {host.replace("-", "_"): "switched" for host in fleet.names if host not in caught}
+    expect(fleet, ran, 3, **all_of(fleet, "reverted") | whole)
+    left = {host: fleet.mode if host in caught else fleet.other for host in fleet.names}
+    assert fleet.serves() == left
+    for host, phase in caught.items():
         assert f"the host went down in phase {phase}" in ran.hosts[host]["reason"]
         assert ran.hosts[host]["downtime_s"] > 0, ran.hosts[host]
         told = f"went down in phase {phase}"

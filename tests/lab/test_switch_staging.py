@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 
 import pytest
 
-from lab.testing import Lab
 from tests.lab.fault_matrix import S1, S2, S3, S4, TOGETHER, all_of, everywhere, expect, until
 from tests.lab.faulty import EMPTY, FILL, Fleet
 from tests.lab.spoiled import spoiled_image
@@ -58,22 +56,28 @@ def test_a_spoiled_image_is_not_taken(fleet: Fleet) -> None:
 
 
 def test_what_a_switch_mends_on_its_way(fleet: Fleet) -> None:
-    """A spoiled model file and a lock whose holder is gone; one host was rebooted before."""
+    """Spoiled model files, one found at the boot; a lock whose holder is gone; a reboot before."""
     blob = f"$(ls -S {MODEL}/blobs/* | head -1)"
-    fleet.lab.run(S2, f"printf spoiled | dd of={blob} bs=1 seek=64 conv=notrunc")
+    for host in (S1, S2):
+        fleet.lab.run(host, f"printf spoiled | dd of={blob} bs=1 seek=64 conv=notrunc")
     owner = {
         "who": "ann", "origin": "desk", "what": "activate x", "since": time.time() - 60,
         "pid": 999_999, "pid_started": 1,
         "boot_id": fleet.sh(S3, "cat /proc/sys/kernel/random/boot_id"),
     }  # fmt: skip
     fleet.lab.write(S3, "/run/vllm-fleet.lock/owner.json", json.dumps(owner))
-    fleet.lab.reboot(S4)
-    assert fleet.settles(everywhere(fleet, fleet.mode)) == everywhere(fleet, fleet.mode)
+    fleet.on(fleet.lab.reboot, (S1, S4))
+    fleet.says(S1, "missing or not as locked")
+    others = dict.fromkeys((S2, S3, S4), fleet.mode)
+    found = fleet.settles(others)
+    assert found.pop(S1).startswith("nothing") and found == others
     target = fleet.other
     ran = fleet.run(**TOGETHER)
     expect(fleet, ran, 0, **all_of(fleet, "switched"))
     assert fleet.serves() == everywhere(fleet, target)
-    assert fleet.sh(S2, f"ls {MODEL}/blobs/*.corrupt")
+    for host in (S1, S2):
+        assert fleet.sh(host, f"ls {MODEL}/blobs/*.corrupt")
+    fleet.row("blob of the model corrupt at boot: refused; next run", ran, S1, "4 switched", target)
     fleet.row("blob of the model corrupt on a host", ran, S2, "4 switched", target)
     fleet.row("stale lock", ran, S3, "its process 999999 is gone", target)
     fleet.row("reboot of a serving host", ran, S4, "4 switched", target)
@@ -92,29 +96,24 @@ def test_hosts_out_of_reach_and_too_few_slots(fleet: Fleet) -> None:
     assert fleet.serves() == everywhere(fleet, fleet.mode)
 
 
-@pytest.mark.parametrize(
-    ("fault", "lose", "mend"),
-    [
-        ("host lost while it stages", Lab.cut, Lab.mend),
-        ("host freezes while it stages", Lab.freeze, Lab.thaw),  # and so keeps its connection
-    ],
-    ids=["cut", "frozen"],
-)
-def test_a_host_lost_while_it_stages(
-    fleet: Fleet, fault: str, lose: Callable[[Lab, str], None], mend: Callable[[Lab, str], None]
-) -> None:
+def test_hosts_lost_while_they_stage(fleet: Fleet) -> None:
+    """One is cut off; the other freezes, and so keeps its connection."""
     began, process = time.monotonic(), fleet.start(vllm_args='{"max-num-seqs": 3}')
     until(process, "Arguments | ")
-    lose(fleet.lab, S4)
+    fleet.lab.cut(S3)
+    fleet.lab.freeze(S4)
     try:
         ran = fleet.finish(process, began)
     finally:
-        mend(fleet.lab, S4)
+        fleet.lab.mend(S3)
+        fleet.lab.thaw(S4)
     assert ran.seconds < 180, ran.seconds
-    expect(fleet, ran, 5, **all_of(fleet, "not reached") | {"spark_04": "lost"})
-    assert "the connection broke" in ran.hosts[S4]["reason"]
+    lost = {"spark_03": "lost", "spark_04": "lost"}
+    expect(fleet, ran, 5, **all_of(fleet, "not reached") | lost)
     assert fleet.serves() == everywhere(fleet, fleet.mode)
-    fleet.row(fault, ran, S4, "3 not reached, 1 lost", fleet.mode)
+    for host, fault in ((S3, "host lost while it stages"), (S4, "host freezes while it stages")):
+        assert "the connection broke" in ran.hosts[host]["reason"]
+        fleet.row(fault, ran, host, "2 not reached, 2 lost", fleet.mode)
 
 
 def test_docker_that_is_down_already(fleet: Fleet) -> None:

@@ -24,7 +24,6 @@ from .http_api import VERSION, Server
 from .ranks import Ranks
 
 POLL_S = 0.05
-TEARDOWN_S = 0.3
 DEAD_S = 2.0  # from a dead engine to the end of the process
 KNOWN = Path(__file__).with_name("environment.json")
 
@@ -182,7 +181,9 @@ class Life:
         while self._engine.in_flight and time.monotonic() < end:
             time.sleep(POLL_S)
         self._engine.stopping = "abort"
-        time.sleep(TEARDOWN_S)
+        complete = "[shutdown] EngineCore: request processing complete; starting resource teardown"
+        log(complete, who="EngineCore")
+        time.sleep(self._knobs().teardown_s)
         log("[shutdown] API server: shutting down FastAPI HTTP server")
         for line in ("Shutting down", "Waiting for application shutdown."):
             uvicorn_log(f"INFO:     {line}")

@@ -41,6 +41,7 @@ class Faults:
     itl_s: float = 0.0  # between two tokens
     never_drains: bool = False  # requests in flight never end once the server is stopping
     ignore_sigterm: bool = False
+    teardown_s: float = 0.3  # from the last request to the end of the process
     no_auth: bool = False  # the API key is not asked for
     memory_mib: int = 0  # held from loading on
     max_model_len: int = 0  # what /v1/models tells
