@@ -29,7 +29,7 @@ UP_S = 240.0  # compose has 180 s to create and start the container
 START_GRACE_S = 10  # vLLM swallows SIGTERM while its engine starts
 STOP_MARGIN_S = 15  # above vLLM's own --shutdown-timeout
 STOP_POLL_S = 0.1
-LAST_BYTES_S = 1.0  # of the last answer, from the engine to the client
+LAST_BYTES_S = 0.5  # of the last answer, from the engine to the client
 STEADY_S = 300.0  # serving that long, a release no longer counts as failing to start
 
 
