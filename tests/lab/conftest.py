@@ -20,13 +20,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
 from lab import keeping, machine
 from lab.command import LabError
 from lab.testing import Keeper, Lab
-from tests.lab.fault_table import ROWS, table
+from tests.lab.fault_table import ROWS, Row, table
 from tests.lab.faulty import Fleet
 
 # Minutes each: faults in every phase, emulated arm64, the real server. Run by ``make test-long``.
@@ -84,8 +86,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):
+    output = getattr(session.config, "workeroutput", None)
+    if output is None:
         keeping.forget(SHELF)
+    else:
+        output["rows"] = [asdict(row) for row in ROWS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker has ended: its part of the table."""
+    ROWS.extend(Row(**row) for row in getattr(node, "workeroutput", {}).get("rows", ()))
 
 
 @pytest.fixture(scope="session")
