@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import threading
@@ -206,10 +207,9 @@ class Server:
         while container.alive(self.item) and time.monotonic() < min(deadline, self._killable_at()):
             status("stopping the server", extend_s=EXTEND_S)
             time.sleep(STOP_POLL_S)
-        try:
+        container.signal_process(self.item, signal.SIGKILL)
+        with contextlib.suppress(container.DockerDown):
             container.remove(self.item)
-        except container.DockerDown:
-            container.signal_process(self.item, signal.SIGKILL)
 
     def _killable_at(self) -> float:
         done = self.log.drained_at
