@@ -15,6 +15,7 @@ from fleet.problems import SettingsError, shown
 _LONGEST = 64 << 10  # characters of a command
 _SHORT = {"-tp": "tensor-parallel-size", "-pp": "pipeline-parallel-size", "-q": "quantization"}
 _SHORT |= {"-dp": "data-parallel-size", "-sc": "speculative-config", "-cc": "compilation-config"}
+_FILES = {"chat-template", "reasoning-parser-plugin", "tool-parser-plugin"}
 _SHORT |= {"-ac": "attention-config", "-O": "optimization-level"}
 
 
@@ -129,6 +130,8 @@ def _keep(recipe: Recipe, args: dict[str, Any], name: str, values: list[str]) ->
         recipe.drop(f"--{name}", "its value is a placeholder without a default")
     elif any("$" in value or "`" in value for value in values):
         recipe.drop(f"--{name}", "its value is for a shell to expand")
+    elif name in _FILES and len(values) == 1 and not re.search(r"[{\s]", values[0]):
+        recipe.drop(f"--{name}", f"{shown(values[0])} is a file of their image; see docs/images.md")
     else:
         # A switch takes no value: what follows it is the model.
         if name.removeprefix("no-") in SWITCHES and values:

@@ -32,6 +32,7 @@ _WHY = {
     "cluster_only": "a replica of several hosts is set up in the inventory",
     "max_nodes": "a replica of several hosts is set up in the inventory",
 }
+_NOTHING: tuple[object, ...] = (None, False, "", [], {})
 _VLLM = {"", "vllm", "vllm-ray", "vllm-distributed", "eugr-vllm"}
 
 
@@ -56,8 +57,8 @@ def read(raw: object, place: str) -> Imported:
     env = _environment(recipe)
     settings = {"vllm_model": model, **_settings(recipe, args)}
     mode = _mode(recipe, args, env)
-    for key in raw:
-        if key not in _IGNORED:
+    for key, value in raw.items():
+        if key not in _IGNORED and value not in _NOTHING:
             recipe.drop(plain(key), _WHY.get(str(key), "has no counterpart here"))
     revision = recipe.text("model_revision") or None
     return Imported(mode, settings, revision, tuple(recipe.left))

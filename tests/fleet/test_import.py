@@ -58,3 +58,20 @@ def test_deepseek_v3_fits_eight_hosts_and_not_one(capsys: pytest.CaptureFixture[
     assert cli.main([*words, "--hosts", "8"]) == 0
     assert cli.main([*words, "--hosts", "0"]) == 1
     assert "--hosts: found 0, allowed: 1 to 64" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "model", "sequences"),
+    [
+        ("standard", "Qwen/Qwen3-Coder-Next-FP8", "14.1 at once"),
+        ("ultimate", "Qwen/Qwen3-Coder-Next-FP8", "22.5 at once"),
+        ("nvfp4", "GadflyII/Qwen3-Coder-Next-NVFP4", "2.2 at once"),
+        ("standard", "Qwen/Qwen2.5-1.5B-Instruct", "198.9 at once"),
+    ],
+)
+def test_the_models_of_the_original_kit_are_known_well_enough_for_the_arithmetic(
+    mode: str, model: str, sequences: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["show", mode, "--model", model]) == 0
+    *_, said, verdict = capsys.readouterr().out.strip().splitlines()
+    assert (sequences in said, verdict) == (True, "fits")

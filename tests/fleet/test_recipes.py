@@ -98,6 +98,23 @@ def test_an_eugr_recipe() -> None:
     assert "max-num-seqs: its value is a placeholder without a default" in told
 
 
+def test_files_of_their_image_are_told_and_a_template_in_the_line_comes_along() -> None:
+    line = "vllm serve a/b --reasoning-parser-plugin p.py --chat-template"
+    gone = imported(yaml.safe_dump({"model": "a/b", "command": f"{line} qwen.jinja"}))
+    assert gone.mode["args"] == {}
+    assert [said.split(":")[0] for said in gone.left] == [
+        "--reasoning-parser-plugin",
+        "--chat-template",
+    ]
+    kept = imported(yaml.safe_dump({"model": "a/b", "command": f"{line} '{{{{ messages }}}}'"}))
+    assert kept.mode["args"] == {"chat-template": "{ messages }"}
+
+
+def test_what_a_recipe_says_is_off_is_no_loss() -> None:
+    text = "{model: a/b, cluster_only: false, mods: [], pre_exec: null, pull_image: true}"
+    assert imported(text).left == ("pull_image: has no counterpart here",)
+
+
 def test_a_recipe_without_a_command() -> None:
     found = imported("{model: a/b, defaults: {max_model_len: 4096, dtype: bfloat16, typo: 1}}")
     assert found.mode["args"] == {"max-model-len": 4096, "dtype": "bfloat16"}
