@@ -20,6 +20,7 @@ from pyinfra.api.command import FunctionCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from deploys import heartbeat
 from deploys.operations import Commands, tell
 from fleet import bundle
 from fleet.bundle import Bundle
@@ -79,9 +80,8 @@ def _reach(state: State, host: Host, settings: Settings) -> bool:
     except SSHException as error:
         return tell(
             host,
-            f"bundle: sshd of the host refuses to listen on {bundle.ADDRESS}:"
-            f"{settings.bundle_port} ({error}); another run may hold it, or AllowTcpForwarding "
-            "is off; a free port: bundle_port",
+            f"bundle: sshd refuses to listen on {bundle.ADDRESS}:{settings.bundle_port} ({error}); "
+            "AllowTcpForwarding is off, or another run holds the port: 'ss -ltnp' there names it",
         )
     _tunnels[host.name] = transport
     return True
@@ -105,7 +105,8 @@ def offer(transport: Transport, settings: Settings) -> None:
     def accepted(channel: Channel, origin: tuple[str, int], server: tuple[str, int]) -> None:
         gevent.spawn(converse, channel, origin, place, known)
 
-    transport.request_port_forward(bundle.ADDRESS, settings.bundle_port, accepted)
+    with heartbeat.alone(transport):
+        transport.request_port_forward(bundle.ADDRESS, settings.bundle_port, accepted)
 
 
 def converse(channel: Channel, origin: tuple[str, int], place: Path, known: Bundle) -> None:

@@ -6,12 +6,23 @@ TCP nor a command that runs would ever end. sshd itself has to answer here.
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import gevent
+from gevent.lock import BoundedSemaphore
 from paramiko import SSHException, Transport
 
 EVERY_S = 10
 ANSWER_S = 35  # over which the connection is given up; whoever waits for it hears that it broke
 REQUEST = "keepalive@openssh.com"  # unknown to the other side, or not: it has to answer
+
+_locks: WeakKeyDictionary[Transport, BoundedSemaphore] = WeakKeyDictionary()
+
+
+def alone(transport: Transport) -> BoundedSemaphore:
+    """Held while a connection is asked a global request: paramiko takes the next answer for the
+    answer to all that wait."""
+    return _locks.setdefault(transport, BoundedSemaphore())
 
 
 def watch(transport: Transport) -> None:
@@ -35,6 +46,7 @@ def _ended(asked: gevent.Greenlet[[Transport], None]) -> bool:
 
 def _ask(transport: Transport) -> None:
     try:
-        transport.global_request(REQUEST, wait=True)
+        with alone(transport):
+            transport.global_request(REQUEST, wait=True)
     except (SSHException, OSError, EOFError):
         return  # it is closed already

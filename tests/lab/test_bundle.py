@@ -1,4 +1,4 @@
-"""A bundle made where there is a network deploys a bare host where there is none."""
+"""A bundle made where there is a network deploys bare hosts where there is none."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lab.supply.sources import UBUNTU_KEYRING
 from lab.testing import REPO, Done, Keeper, Lab
 from tests.lab.test_deploy import evidence, grand_total
 
+HOSTS = 2
 HOST = "spark-01"
 FLEET = (sys.executable, "-m", "fleet", "bundle")
 SOURCES = "/etc/apt/sources.list.d/ubuntu.sources"
-MADE_FROM = ("gate.log", "hub.log", "registry.log")
 
 
 def settings(lab: Lab) -> dict[str, str]:
@@ -79,7 +79,7 @@ def bundled(lab: Lab, keeper: Keeper, tmp_path_factory: pytest.TempPathFactory) 
     keeper.close()
 
 
-def test_a_bare_host_without_a_network_is_deployed_to_an_answer(lab: Lab, bundled: Path) -> None:
+def test_bare_hosts_without_a_network_are_deployed_to_an_answer(lab: Lab, bundled: Path) -> None:
     for url in (
         "https://huggingface.co",
         "https://registry.lab:5000/v2/",
@@ -91,15 +91,23 @@ def test_a_bare_host_without_a_network_is_deployed_to_an_answer(lab: Lab, bundle
     data = {"vllm_image": lab.state.images["vllm-standin"], "bundle": str(bundled)}
     done = lab.pyinfra("deploy.py", data=data)
     assert done.returncode == 0, done.stdout[-6000:]
-    [served] = evidence(done.stdout)["hosts"]
-    assert served["proved"] and served["completion"]
+    served = evidence(done.stdout)["hosts"]
+    assert isinstance(served, list) and [each["host"] for each in served] == lab.names
+    assert all(each["proved"] and each["completion"] for each in served)
     again = lab.pyinfra("deploy.py", data=data)
     assert again.returncode == 0, again.stdout[-6000:]
     assert grand_total(again.stdout)[1] == 0, again.stdout[-6000:]
+    for host in lab.names:
+        as_online(lab, host)
+
+
+def as_online(lab: Lab, host: str) -> None:
+    """What stays is as with a network: the image's digest, and the vendors' own addresses."""
     digest = lab.state.images["vllm-standin"].rpartition("@")[2]
-    assert digest in lab.text(HOST, "docker image ls --digests --no-trunc")
-    held = lab.text(HOST, "cat /etc/apt/sources.list.d/vllm-fleet-docker.sources")
-    assert "URIs: https://download.docker.com/linux/ubuntu" in held, "the vendor's own address"
+    assert digest in lab.text(host, "docker image ls --digests --no-trunc")
+    kept = lab.text(host, "cat /etc/apt/sources.list.d/vllm-fleet-docker.sources")
+    assert "URIs: https://download.docker.com/linux/ubuntu" in kept
+    assert lab.run(host, "curl -sm 5 http://127.0.0.1:8474/v2/", check=False).returncode == 7
 
 
 def test_every_file_is_as_it_was_collected_until_one_changes(bundled: Path) -> None:
