@@ -94,12 +94,13 @@ def argv(request: Request, proxy: str) -> list[str]:
         "SSL_CERT_FILE": CA_BUNDLE,
         "REQUESTS_CA_BUNDLE": CA_BUNDLE,
         "HF_HOME": "/tmp/hf",
+        "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0",  # 10 GB by default, and /tmp is memory
     }
     words = ["docker", "run", "--rm", "--interactive", "--name", name(request), "--label", LABEL]
     words += ["--network", "host", "--user", "0:0", "--entrypoint", "python3"]
     # A folder in the cache may be another user's.
-    words += ["--cap-drop", "ALL", "--cap-add", "DAC_OVERRIDE", "--read-only", "--tmpfs", "/tmp"]
-    words += ["--security-opt", "no-new-privileges"]
+    words += ["--cap-drop", "ALL", "--cap-add", "DAC_OVERRIDE", "--read-only"]
+    words += ["--tmpfs", "/tmp:size=1g", "--security-opt", "no-new-privileges"]
     words += ["--volume", f"{request.hub}:/models/hub", "--volume", f"{CA_BUNDLE}:{CA_BUNDLE}:ro"]
     if request.token_file.exists():
         words += ["--volume", f"{request.token_file}:/run/hf_token:ro"]

@@ -171,7 +171,7 @@ def test_the_container_that_downloads_has_no_rights_to_spare() -> None:
         token_file=Path("/none"),
     )
     line = " ".join(hub_container.argv(request, ""))
-    assert "--cap-drop ALL --cap-add DAC_OVERRIDE --read-only --tmpfs /tmp" in line
+    assert "--cap-drop ALL --cap-add DAC_OVERRIDE --read-only --tmpfs /tmp:size=1g" in line
     assert "--security-opt no-new-privileges" in line and "docker.sock" not in line
 
 
