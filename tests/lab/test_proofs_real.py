@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ MODES = ("lab-standard", "lab-alternative", "lab-speculative")
 KEY = "a-key-that-vllm-itself-asks-for"
 COMPOSE = "docker compose -p bare -f /etc/vllm-fleet/current/compose.yaml -f /opt/bare/more.json"
 PROBE = "python3 -B -c 'import auth_probe as p, json, sys; p.main(json.load(sys.stdin))'"
+INVOKE = "curl -s -H 'Content-Type: application/json' http://127.0.0.1:8000/invocations"
 FOREIGN = "curl -s -D - -o /dev/null -H 'Origin: http://other.example' http://127.0.0.1:8000"
 
 
@@ -56,6 +59,18 @@ def test_a_page_of_another_site_may_not_read_answers(fleet: Fleet) -> None:
     assert head.startswith("http/1.1 200") and "access-control-allow-origin" not in head
 
 
+def test_every_route_of_it_asks_for_the_key_through_the_proxy(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = str(tmp_path / "secrets")
+    ran = fleet.run("switch.py", vllm_mode=MODES[-1], listen="0.0.0.0", secrets_dir=made)
+    assert ran.code == 0, ran.output[-6000:]
+    found = proofs(ran, fleet.names[0])["access"]
+    with capsys.disabled():
+        print(f"\nproxy: {found['verdict']}: {found['found']}; {found['line']}")
+    assert found["verdict"] == "shown" and found["found"].endswith(" routes asked, 0 open")
+
+
 def test_vllms_own_key_leaves_open_what_the_proxy_closes(
     fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,10 +88,13 @@ def test_vllms_own_key_leaves_open_what_the_proxy_closes(
     door = {"address": "127.0.0.1", "port": 8000, "direct": 8000, "ca": None, "name": host}
     request = json.dumps({**door, "accepted": [KEY], "refused": []})
     found = json.loads(lab.text(host, f"cd /opt/bare && echo '{request}' | {PROBE}"))
+    asked = {"model": "lab/tiny", "prompt": "The capital of France is", "max_tokens": 8}
+    said = lab.text(host, f"{INVOKE} -d {quote(json.dumps(asked))}")
     lab.run(host, f"{COMPOSE} down; systemctl start vllm", timeout=300)
     with capsys.disabled():
         print(f"\nbare: {found['routes']} routes, {found['counts']}, gaps: {found['gaps']}")
         print("\n".join(found["open"]))
+    assert json.loads(said)["usage"]["completion_tokens"] > 0  # a completion, and no key asked for
     without = [line for line in found["open"] if "without key" in line]
     for route in ("POST /invocations", "GET /metrics", "POST /tokenize", "GET /openapi.json"):
         assert any(line.startswith(f"{route} ") for line in without), route
