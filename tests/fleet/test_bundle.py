@@ -291,6 +291,27 @@ def test_an_image_is_taken_for_one_platform_and_keeps_the_digest_of_its_index(
     assert (listed["digest"], listed["mediaType"]) == (digest_of(index), INDEXES[0])
 
 
+def test_a_token_that_ends_during_a_long_image_is_asked_for_again(
+    web: Site, tmp_path: Path
+) -> None:
+    config = b'{"architecture": "arm64", "os": "linux"}'
+    part = {"digest": digest_of(config), "size": len(config)}
+    manifest = json.dumps({"schemaVersion": 2, "config": part, "layers": []}).encode()
+    realm = {"WWW-Authenticate": f'Bearer realm="{web.address}/token",service="x"'}
+    blob, top = (f"/v2/x/blobs/{digest_of(config)}", f"/v2/x/manifests/{digest_of(manifest)}")
+    web.replies["/token?service=x&scope=repository%3Ax%3Apull"] = [
+        Reply(body=b'{"token": "first"}'),
+        Reply(body=b'{"token": "second"}'),
+    ]
+    refused, given = Reply(401, headers=realm), Reply(body=manifest)
+    web.replies[top] = [refused, given, refused, given]
+    web.replies[blob] = [Reply(401), Reply(body=config)]
+    name = f"{web.address.partition('://')[2]}/x@{digest_of(manifest)}"
+    bundle_parts.image(Registry(client()), tmp_path, EMPTY, name)
+    told = [headers.get("Authorization") for path, headers in web.asked if path == blob]
+    assert told == ["Bearer first", "Bearer second"]
+
+
 def test_a_registry_that_sends_another_manifest_is_refused(web: Site, tmp_path: Path) -> None:
     name = f"{web.address.partition('://')[2]}/x@sha256:{DIGEST}"
     web.replies[f"/v2/x/manifests/sha256:{DIGEST}"] = Reply(body=b"{}")
