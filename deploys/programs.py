@@ -5,8 +5,8 @@ No argument of such a program is ever visible in the host's process list.
 
 from __future__ import annotations
 
-import ast
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pyinfra.api.command import StringCommand
 # Nothing of the host's own Python set-up, nor of the folder a login begins in, takes part.
 PYTHON = ("python3", "-I", "-S", "-")
 FILES = Path(__file__).parent.parent / "files"
+_IMPORTED = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)  # ruff keeps it one a line
 
 _LOADER = """\
 import sys, types
@@ -63,14 +64,7 @@ def _loaded(name: str) -> str:
 def siblings(name: str) -> tuple[str, ...]:
     """``name`` and all it imports from ``files/``, each after what it needs itself."""
     found: dict[str, None] = {}
-    for node in ast.parse(source(name)).body:
-        if isinstance(node, ast.Import):
-            imported = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            imported = [node.module or ""]
-        else:
-            continue
-        for part in imported:
-            if (FILES / f"{part}.py").exists():
-                found |= dict.fromkeys(siblings(part))
+    for part in _IMPORTED.findall(source(name)):
+        if (FILES / f"{part}.py").exists():
+            found |= dict.fromkeys(siblings(part))
     return (*found, name)
