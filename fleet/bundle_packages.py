@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 from fleet import host_files, host_packages, nfs
 from fleet.bundle import Bundle, Entry
+from fleet.bundle_apt import Apt
 from fleet.bundle_fetch import Wanted, fetch, keep
 from fleet.host_files import Repository
 from fleet.http import Client
@@ -30,17 +29,6 @@ RELEASES = ("InRelease", "Release", "Release.gpg")
 COMPRESSED = (".xz", ".gz", "")
 _KEY_LIMIT = 1 << 20  # bytes
 _CHOSEN = re.compile(r"'(?P<uri>[^']+)' \S+ (?P<size>\d+) SHA256:(?P<digest>[0-9a-f]{64})")
-_OPTIONS = {
-    "Dir::Etc::sourcelist": "/dev/null",
-    "Dir::Etc::preferences": "/dev/null",
-    "Dir::Etc::trustedparts": "/dev/null",
-    "APT::Install-Recommends": "false",
-    "APT::Get::Always-Include-Phased-Updates": "true",
-    "APT::Update::Error-Mode": "any",
-    "Acquire::Languages": "none",
-    "Acquire::ForceHash": "sha256",  # else --print-uris says MD5
-    "Debug::NoLocking": "true",
-}
 
 
 def base_sources(arch: str) -> str:
@@ -72,75 +60,12 @@ def repositories(settings: Settings) -> tuple[Repository, ...]:
     )
 
 
-@dataclass(frozen=True)
-class Apt:
-    """apt with a configuration, lists and keys of its own below ``work``."""
-
-    work: Path
-    arch: str
-    status: Path
-    authority: Path | None
-
-    def run(self, *argv: str) -> str:
-        """Standard output; SettingsError with apt's own errors."""
-        done = subprocess.run(
-            [*argv[:1], *self._words(), *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            check=False,
-        )
-        if done.returncode:
-            said = done.stdout + done.stderr
-            told = re.findall(r"^(?:E: |Err:| .*Depends:).*$", said, re.MULTILINE)
-            line = "; ".join(dict.fromkeys(" ".join(x.split()) for x in told)) or said[-300:]
-            raise SettingsError(f"{' '.join(argv[:3])}: {' '.join(line.split())[:500]}")
-        return done.stdout
-
-    def _words(self) -> Iterator[str]:
-        folders = {
-            "Dir::Etc::sourceparts": self.work / "sources",
-            "Dir::Etc::preferencesparts": self.work / "preferences",
-            "Dir::State": self.work / "state",
-            "Dir::State::status": self.status,
-            "Dir::State::lists": self.work / "lists",
-            "Dir::Cache": self.work / "cache",
-        }
-        asked = {**_OPTIONS, **folders, "APT::Architecture": self.arch}
-        asked |= {"APT::Architectures": self.arch}
-        asked |= {"APT::Sandbox::User": "root"} if os.geteuid() == 0 else {}
-        asked |= {"Acquire::https::CAInfo": self.authority} if self.authority else {}
-        for name, value in asked.items():
-            yield from ("-o", f"{name}={value}")
-
-
-def require() -> None:
-    """The programs that choose and check; SettingsError names the one that is not there."""
-    for program in ("apt-get", "gpg"):
-        if not shutil.which(program):
-            raise SettingsError(
-                f"{program}: not found; packages are collected on a Debian or Ubuntu machine or "
-                "in such a container; DGX OS needs none: --only image,model,wheels"
-            )
-
-
-def prepare(work: Path, status: Path | None, settings: Settings, authority: Path | None) -> Apt:
-    """The folder in which apt works; without ``status`` no package counts as installed."""
-    for part in ("sources", "preferences", "state", "lists/partial", "cache/archives/partial"):
-        (work / part).mkdir(parents=True)
-    nothing = work / "status"
-    nothing.touch()
-    pins = host_files.preferences(settings)[host_files.PREFERENCES]
-    (work / "preferences" / "pins.pref").write_text(pins)
-    return Apt(work, settings.host_arch, status or nothing, authority)
-
-
 def define(
     apt: Apt, client: Client, settings: Settings, stanzas: Sequence[str], keyring: Path | None
 ) -> None:
     """Write apt's sources: the hosts' own, and the vendors' with the keys that are pinned."""
     text = "\n".join(stanzas)
+    _require_keys(re.findall(r"(?m)^Signed-By: (.*)$", text) if keyring is None else [str(keyring)])
     text = re.sub(r"(?m)^Signed-By:.*$", f"Signed-By: {keyring}", text) if keyring else text
     (apt.work / "sources" / "base.sources").write_text(text)
     for repository in repositories(settings):
@@ -149,6 +74,15 @@ def define(
         text = host_files.sources(settings, repository)[repository.source]
         text = text.replace(repository.keyring, str(key))
         (apt.work / "sources" / f"{repository.name}.sources").write_text(text)
+
+
+def _require_keys(paths: Sequence[str]) -> None:
+    for path in paths:
+        if not os.path.isfile(path):
+            raise SettingsError(
+                f"{path}: no such file, and the hosts' own repositories are signed by it; "
+                "apt-get install ubuntu-keyring brings Ubuntu's, or name a copy: --keyring FILE"
+            )
 
 
 def vendor_key(client: Client, repository: Repository) -> bytes:

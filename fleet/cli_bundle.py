@@ -11,7 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fleet import bundle, bundle_packages, bundle_parts, bundle_sources, group_data, hub, settings
+from fleet import (
+    bundle,
+    bundle_apt,
+    bundle_packages,
+    bundle_parts,
+    bundle_sources,
+    group_data,
+    hub,
+    settings,
+)
 from fleet.bundle import Bundle, Entry
 from fleet.bundle_fetch import entry_of, save
 from fleet.http import Client, trusting
@@ -137,11 +146,11 @@ def _with(known: Bundle, files: Mapping[str, Entry], **more: object) -> Bundle:
 def _packages(
     options: argparse.Namespace, client: Client, folder: Path, known: Bundle, wanted: Settings
 ) -> Bundle:
-    bundle_packages.require()
+    bundle_apt.require()
     stanzas = _sources(options.sources, wanted)
     authority = _path(wanted.extra_ca)
     with tempfile.TemporaryDirectory() as name:
-        apt = bundle_packages.prepare(Path(name), options.status, wanted, authority)
+        apt = bundle_apt.prepare(Path(name), options.status, wanted, authority)
         bundle_packages.define(apt, client, wanted, stanzas, options.keyring)
         found = bundle_packages.collect(apt, client, folder, known, wanted)
     # Indices that are signed anew name other packages: of the old ones nothing is of use.

@@ -12,8 +12,8 @@ import pytest
 
 from fleet import bundle, bundle_packages, bundle_parts, bundle_sources, http
 from fleet.bundle import Bundle, BundleSettings, Entry
+from fleet.bundle_apt import Apt
 from fleet.bundle_fetch import Wanted, fetch, save
-from fleet.bundle_packages import Apt
 from fleet.cli import main
 from fleet.hub import Hub
 from fleet.models import LockedFile, ModelLock
