@@ -18,7 +18,8 @@ FAST := -m "not vllm and not slow"
 
 test: $(VENV)/ready
 	$(MAKE) --no-print-directory -j2 -O part-decisions part-rest
-	$(LAB_TESTS) -m "not long"
+	$(BIN)/python -m pytest -m alone tests/lab
+	$(LAB_TESTS) -m "not long and not alone"
 
 test-long: $(VENV)/ready
 	$(LAB_TESTS) -m long

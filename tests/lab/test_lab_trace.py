@@ -12,7 +12,7 @@ import pytest
 from lab import lifecycle
 from lab.cgroup import TOP, hierarchies
 from lab.paths import RUN, disk_dir
-from lab.testing import REPO, Keeper
+from lab.testing import REPO
 
 NAME = "trace"
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -112,10 +112,9 @@ def test_a_killed_up_is_healed_by_the_next(seconds: float) -> None:
     assert traces() == before
 
 
-def test_the_machines_settings_come_back_with_the_last_lab(keeper: Keeper) -> None:
-    keeper.close()
-    if any(RUN.glob("*/")):
-        pytest.skip("another lab is up and still needs them")
+@pytest.mark.alone
+def test_the_machines_settings_come_back_with_the_last_lab() -> None:
+    assert not any(RUN.glob("*/")), "another lab is up and still needs them: python -m lab down"
     before = INOTIFY.read_text()
     succeed("up", "--hosts", "1")
     succeed("down")
