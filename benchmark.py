@@ -2,9 +2,10 @@
 
 pyinfra inventory.py benchmark.py
 pyinfra inventory.py benchmark.py --data bench_concurrency=1,4,16
+pyinfra inventory.py benchmark.py --data bench_offline=true        also without the server
 
-Nothing is stopped and no second model is loaded. 'fleet report' makes a page of the results,
-'fleet baseline set' what later switches are compared with.
+Nothing is stopped, but for the offline part, wave by wave; a second model is never loaded. 'fleet
+report' makes a page of the results, 'fleet baseline set' what later switches are compared with.
 """
 
 from deploys import benchmark, cache, host_settings, serves, verify

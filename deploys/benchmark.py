@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import getpass
 import json
+import socket
 from pathlib import Path
 
 import layout
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import remote, serve, verify
-from deploys.job import job
-from deploys.operations import Commands, File, tell, write_command
+from deploys import drain, remote, serve, turns, verify
+from deploys.host_state import current
+from deploys.job import Job, followed
+from deploys.job import run as run_job
+from deploys.operations import Commands, File, refuse, tell, write_command
 from deploys.report import RUN
 from fleet import render
 from fleet.measured import RESULTS
@@ -26,6 +30,9 @@ DEADLINE_S = 24 * 3600
 PATIENCE_S = 60
 REQUEST = str(layout.STATE / "benchmark.json")
 RESULT = str(layout.STATE / "benchmark" / "result.json")
+ARGV = ("/usr/bin/python3", "-B", str(layout.PROGRAMS / "benchmark.py"), REQUEST)
+NAME = "benchmark"
+JOB = Job(NAME, ARGV, DEADLINE_S)
 
 
 def request(settings: Settings) -> dict[str, object]:
@@ -40,16 +47,60 @@ def request(settings: Settings) -> dict[str, object]:
         "repeats": settings.bench_repeats,
         "warmups": settings.bench_warmups,
         "prompts": settings.bench_prompts,
+        "offline": settings.bench_offline,
+        "who": getpass.getuser(),
+        "origin": socket.gethostname(),
     }
 
 
 @operation()
 def measured(settings: Settings) -> Commands:
     """Each run measures anew."""
+    if settings.bench_offline and settings.ranks:
+        if state.is_executing:
+            turns.rollout(settings, NAME).absent(host.name)
+        yield refuse(
+            f"bench_offline: found a replica of several hosts ({settings.replica}); allowed: hosts "
+            "that serve alone; leave them out with --exclude"
+        )
+        return
+    if settings.bench_offline and state.is_executing:
+        if serve.running(current(settings)):
+            drain.SERVING_BEFORE.add(host.name)
+        turns.rollout(settings, NAME).declare(host.name, True)
     yield write_command({REQUEST: File(json.dumps(request(settings), sort_keys=True))})
-    argv = ["/usr/bin/python3", "-B", str(layout.PROGRAMS / "benchmark.py"), REQUEST]
-    yield job("benchmark", argv, deadline_s=DEADLINE_S)
+    if settings.bench_offline:
+        yield FunctionCommand(_in_turn, (settings,), {})
+    else:
+        yield run_job(JOB)
     yield FunctionCommand(_fetch, (), {})
+
+
+def _in_turn(state: State, host: Host, settings: Settings) -> bool:
+    """The host's measure in its wave: it does not serve for a part of it."""
+    roll = turns.rollout(settings, NAME)
+    wave = roll.turn(host.name)
+    if wave is None:
+        return tell(host, f"benchmark: its wave did not begin, because of {roll.broken_by}")
+    label, problem = f"wave {wave + 1} of {len(roll.waves)}", "the run broke off, see above"
+    try:
+        problem = _out_and_back(host, settings, label)
+    finally:  # the other hosts wait for it
+        roll.report(host.name, "failed" if problem else "switched")
+    return tell(host, f"benchmark: {problem}") if problem else True
+
+
+def _out_and_back(host: Host, settings: Settings, label: str) -> str:
+    """Measure while no gateway sends requests; "" or what went wrong."""
+    roll = turns.rollout(settings, NAME)
+    if line := drain.outage(settings, roll.waves, roll.members):
+        return line
+    try:
+        drain.out(host, settings, label)
+    except (remote.Refused, remote.Lost) as error:
+        return str(error)
+    problem = followed(host, JOB)
+    return "; ".join(filter(None, (problem, drain.back(host, label))))
 
 
 def _fetch(state: State, host: Host) -> bool:

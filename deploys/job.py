@@ -62,15 +62,21 @@ def run(job: Job) -> FunctionCommand:
     """A command that runs the job to its end; fails with its last line."""
 
     def follow(state: State, host: Host) -> bool:
-        RUN.following.add((host.name, job.kind))
-        try:
-            problem = _follow(host, job)
-        except (remote.Refused, remote.Lost) as error:
-            problem = str(error)
-        RUN.following.discard((host.name, job.kind))
+        problem = followed(host, job)
         return tell(host, f"{job.kind}: {problem}") if problem else True
 
     return FunctionCommand(follow, (), {})
+
+
+def followed(host: Host, job: Job) -> str:
+    """Run the job to its end; "" or what went wrong."""
+    RUN.following.add((host.name, job.kind))
+    try:
+        return _follow(host, job)
+    except (remote.Refused, remote.Lost) as error:
+        return str(error)
+    finally:
+        RUN.following.discard((host.name, job.kind))
 
 
 def _follow(host: Host, job: Job) -> str:

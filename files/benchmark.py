@@ -2,8 +2,9 @@
 
     benchmark.py REQUEST      a JSON file; run as a transient unit, each line it prints is progress
 
-The request: {digest, hub, tokenizer, inputs, outputs, concurrency, repeats, warmups, prompts}; what
-was found goes to ``RESULT``. The client runs without a GPU, so it can load no second model.
+The request: {digest, hub, tokenizer, inputs, outputs, concurrency, repeats, warmups, prompts,
+offline, who, origin}; what was found goes to ``RESULT``. The client runs without a GPU, so it can
+load no second model.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import durable
 import gpu
 import layout
 import metrics
+import offline
 import release as releases
 import speed
 import systemd
@@ -35,7 +37,6 @@ from release import Release
 
 FOLDER = layout.STATE / "benchmark"
 RESULT = FOLDER / "result.json"
-NAME = "vllm-fleet-benchmark"
 USER_ID = 2000  # who the client is, as the server in its container
 POINT_S = 3600
 GENERATED = "vllm:generation_tokens_total"
@@ -79,7 +80,7 @@ def argv(
             "run",
             "--rm",
             "--name",
-            NAME,
+            offline.NAME,
             "--network",
             "host",
             "--user",
@@ -107,7 +108,7 @@ def measured(
 ) -> dict[str, Any]:
     """One point of the sweep, as vLLM wrote it, and what the server itself counted meanwhile."""
     (FOLDER / "point.json").unlink(missing_ok=True)
-    command.attempt(["docker", "rm", "--force", NAME])  # what a killed run left
+    command.attempt(["docker", "rm", "--force", offline.NAME])  # what a killed run left
     seed = time.time_ns() // 1000 % 2**31  # the same prompts again would come from a prefix cache
     before = generated(release)
     words = argv(release, request, point, seed)
@@ -186,6 +187,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         one = measured(release, request, point)
         found["points"].append(one)
         problems += faults(one)
+    if request["offline"]:
+        found["offline"] = offline.measured(release, request, FOLDER)
     return {**found, "problems": problems, "finished": time.time()}
 
 
@@ -201,7 +204,7 @@ def main() -> int:
     try:
         durable.write_json(RESULT, run(request))
     finally:
-        command.attempt(["docker", "rm", "--force", NAME])
+        command.attempt(["docker", "rm", "--force", offline.NAME])
     print("done", flush=True)
     return 0
 

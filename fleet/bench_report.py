@@ -88,6 +88,29 @@ def history(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
+def offline(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What the engine did without its HTTP server, a row for each run of a pair of lengths."""
+    return [
+        {
+            "model": run.key.model,
+            "mode": run.key.mode,
+            "host": run.host,
+            "bench": one.bench,
+            "input": one.input,
+            "output": one.output,
+            "requests/s": _rounded(one.result.get("requests_per_second"), 2),
+            "tokens/s, both ways": _rounded(one.result.get("tokens_per_second"), 1),
+            "latency s, mean": _rounded(one.result.get("avg_latency"), 3),
+        }
+        for run in runs
+        for one in run.offline
+    ]
+
+
+def _rounded(value: object, digits: int) -> float | None:
+    return round(float(value), digits) if isinstance(value, int | float) else None
+
+
 def charts(runs: Sequence[Run]) -> list[str]:
     """All charts: one of each kind for every pair of lengths, then history."""
     now = newest(runs)
@@ -143,6 +166,7 @@ def body(runs: Sequence[Run]) -> dict[str, Any]:
     """The report as JSON would have it."""
     return {
         "points": points(newest(runs)),
+        "offline": offline(newest(runs)),
         "claims": claims.table(runs),
         "history": history(runs),
     }
@@ -167,6 +191,7 @@ def _render(name: str, escape: bool, values: dict[str, Any]) -> str:
 
 TITLES = {
     "points": "Measured points",
+    "offline": "Offline, without the server",
     "claims": "What the original kit promised",
     "history": "History",
 }

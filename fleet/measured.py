@@ -56,6 +56,15 @@ class Point(Lenient):
         return float(value) if isinstance(value, int | float) else None
 
 
+class Offline(Lenient):
+    """One run of `vllm bench throughput` or `latency`; ``result`` is its own JSON, times in s."""
+
+    bench: str
+    input: int
+    output: int
+    result: dict[str, Any]
+
+
 class Run(Lenient):
     """One host, measured once. ``finished`` is epoch seconds."""
 
@@ -63,6 +72,7 @@ class Run(Lenient):
     key: Key
     gate: GateRun
     points: list[Point]
+    offline: list[Offline] = []
     problems: list[str] = []
     before: dict[str, Any] = {}
     finished: float

@@ -41,6 +41,11 @@ class RunOptions(Strict):
         default=False,
         description="rotate_key.py: the old API key is accepted as well until the next rotation",
     )
+    bench_offline: bool = Field(
+        default=False,
+        description="benchmark.py: then also vLLM's offline throughput and latency, for which each "
+        "host stops serving in its wave",
+    )
     remove_weights: bool = Field(
         default=False, description="remove.py: also the model cache, which may take days to refill"
     )

@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 
 from lab.testing import REPO, Lab
+from tests import browser
 from tests.lab.faulty import Fleet
 
 pytestmark = pytest.mark.slow
 
+LINES = ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00))  # one a mode
 
-def measured(fleet: Fleet) -> Path:
+
+def measured(fleet: Fleet, **data: str) -> Path:
     folder = REPO / "evidence/benchmark"
     before = set(folder.glob("*.json"))
-    ran = fleet.run("benchmark.py", vllm_mode=fleet.mode)
+    ran = fleet.run("benchmark.py", vllm_mode=fleet.mode, **data)
     assert ran.code == 0, ran.output[-8000:]
     (found,) = set(folder.glob("*.json")) - before
     return found
@@ -35,7 +38,7 @@ def test_two_modes_are_measured_side_by_side(
     ran = fleet.run()
     assert ran.code == 0, ran.output[-8000:]
     fleet.mode = fleet.other
-    found.append(measured(fleet))
+    found.append(measured(fleet, bench_offline="true"))
     for path in found:
         run = json.loads(path.read_text())
         assert len(run["points"]) == 4, run
@@ -45,7 +48,13 @@ def test_two_modes_are_measured_side_by_side(
             for p in run["points"]
         )
         assert run["problems"] == [], run["problems"]
+    offline = {one["bench"]: one["result"] for one in json.loads(found[1].read_text())["offline"]}
+    assert offline["throughput"]["tokens_per_second"] > 0, offline
+    assert offline["latency"]["avg_latency"] > 0, offline
+    assert "offline" not in json.loads(found[0].read_text())
     argv = [sys.executable, "-m", "fleet", "report", "--out", str(tmp_path), *map(str, found)]
     assert subprocess.run(argv, cwd=REPO).returncode == 0
+    seen = browser.picture_of(tmp_path / "report.html", tmp_path / "report.png", height=2600)
+    assert all(seen.get(colour, 0) > 500 for colour in LINES), sorted(seen.items())[:20]
     with capsys.disabled():
-        print((tmp_path / "report.md").read_text())
+        print((tmp_path / "report.md").read_text(), tmp_path / "report.png")

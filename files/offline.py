@@ -1,0 +1,133 @@
+"""vLLM's own offline benchmarks, `throughput` and `latency`, while the server is stopped.
+
+A GB10 has no memory for a second model: the server is stopped, started and gated by the same
+transaction as a switch, and the measure in between is in its record.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import audit
+import command
+import durable
+import hostlock
+import journal
+import layout
+import release as releases
+from errors import HostError, Refused
+from phases import Activation
+from release import Release
+from transaction import Transaction
+
+NAME = "vllm-fleet-benchmark"
+RESULT = "offline.json"
+BOUND_S = 3600
+PROGRAM = layout.PROGRAMS / "offline_client.py"
+
+
+def measured(release: Release, request: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Each pair of lengths by both benchmarks; raises HostError, and the server is back in any
+    case. ``folder``: where the client writes."""
+    if release.replica:
+        raise Refused("offline: found a replica of several hosts; allowed: one that serves alone")
+    found = []
+    with stopped(release, request):
+        for tokens_in, tokens_out in product(request["inputs"], request["outputs"]):
+            for name, words in benches(request, tokens_in, tokens_out).items():
+                print(f"offline {name}: input {tokens_in}, output {tokens_out}", flush=True)
+                result = run(release, name, words, folder)
+                lengths = {"input": tokens_in, "output": tokens_out}
+                found.append({"bench": name, **lengths, "result": result})
+    return found
+
+
+def benches(request: dict[str, Any], tokens_in: int, tokens_out: int) -> dict[str, list[str]]:
+    """Subcommand → its words: as many prompts as the sweep's fullest point, and one at a time."""
+    lengths = ["--input-len", str(tokens_in), "--output-len", str(tokens_out)]
+    prompts = max(request["prompts"], 4 * max(request["concurrency"]))
+    repeats = max(3, request["repeats"])
+    return {
+        "throughput": [*lengths, "--num-prompts", str(prompts)],
+        "latency": [
+            *(*lengths, "--batch-size", "1", "--num-iters-warmup", "1"),
+            *("--num-iters", str(repeats)),
+        ],
+    }
+
+
+def run(release: Release, name: str, words: list[str], folder: Path) -> dict[str, Any]:
+    """One benchmark in the release's own container, as its compose file describes it."""
+    (folder / RESULT).unlink(missing_ok=True)
+    command.attempt(["docker", "rm", "--force", NAME])  # what a killed run left
+    argv = [
+        *("docker", "compose", "--file", str(release.folder / "compose.yaml"), "run", "--rm"),
+        *("--no-TTY", "--no-deps", "--name", NAME, "--label", "vllm-fleet.job=benchmark"),
+        *("--volume", f"{folder}:/results", "--entrypoint", "python3", "vllm", "-"),
+    ]
+    asked = {
+        "bench": name,
+        "words": [*words, "--output-json", f"/results/{RESULT}"],
+        "config": (release.folder / "vllm.yaml").read_text(encoding="utf-8"),
+    }
+    text = f"{PROGRAM.read_text(encoding='utf-8')}\nmain({asked!r})\n"
+    done = subprocess.run(
+        argv, input=text, capture_output=True, text=True, timeout=BOUND_S, check=False
+    )
+    found = durable.read_json(folder / RESULT)
+    if done.returncode or found is None:
+        lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
+        raise HostError(f"vllm bench {name} ended with {done.returncode}: {lines[-1].strip()}")
+    return found
+
+
+@contextmanager
+def stopped(release: Release, request: dict[str, Any]) -> Iterator[None]:
+    """The server is down meanwhile; raises HostError where it does not come back."""
+    owner = hostlock.owner(request["who"], request["origin"], "benchmark")
+    note = hostlock.take(owner)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("it was stopped"))  # not without the rest
+    try:
+        transaction = Transaction(record(release, owner, [note] if note else []))
+        journal.keep(transaction.now)
+        transaction.stop()
+        try:
+            yield
+        finally:
+            back(transaction)
+    finally:
+        hostlock.free()
+    if transaction.now.outcome != "switched":
+        raise HostError(f"it does not serve again: {transaction.now.reason}")
+
+
+def back(transaction: Transaction) -> None:
+    """Serve again, gated; how it ended is in the record and in the audit log."""
+    transaction.run("start")
+    audit.append_once("activate", transaction.now)
+
+
+def record(release: Release, owner: hostlock.Owner, notes: list[str]) -> Activation:
+    """A change from the release to itself."""
+    return Activation(
+        id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}",
+        release=release.digest,
+        before=release.digest,
+        before_previous=releases.linked(layout.PREVIOUS),
+        who=owner.who,
+        origin=owner.origin,
+        why="benchmark.py: offline",
+        boot_id=owner.boot_id,
+        started=owner.since,
+        notes=notes,
+        updated=owner.since,
+    )
