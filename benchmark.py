@@ -8,7 +8,7 @@ Nothing is stopped, but for the offline part, wave by wave; a second model is ne
 report' makes a page of the results, 'fleet baseline set' what later switches are compared with.
 """
 
-from deploys import benchmark, cache, host_settings, serves, verify
+from deploys import benchmark, cache, gateway, host_settings, monitoring, serves, verify
 
 settings = host_settings()
 
@@ -16,3 +16,5 @@ if serves(settings):
     cache.run(settings=settings)  # the host programs as they are here
     benchmark.run(settings=settings)
     verify.run(settings=settings)
+gateway.prove(settings=settings)
+monitoring.prove(settings=settings)

@@ -15,7 +15,9 @@ from deploys import (
     gateway,
     host_settings,
     image,
+    metrics,
     model,
+    monitoring,
     nfs,
     preflight,
     proxy,
@@ -46,4 +48,7 @@ gateway.run(settings=settings)  # only in the group gateway
 if serves(settings):
     serve.run(settings=settings)
     verify.run(settings=settings)
+metrics.run(settings=settings)  # only where the inventory has a group monitoring
+monitoring.run(settings=settings)  # only in that group
 gateway.prove(settings=settings)
+monitoring.prove(settings=settings)

@@ -5,7 +5,7 @@ pyinfra inventory.py rollback.py --data reason="answers turned out worse"
 A host that has gone back stays where it is when this runs again; deploy.py leads forward.
 """
 
-from deploys import gateway, host_settings, rollback, serves, verify
+from deploys import gateway, host_settings, monitoring, rollback, serves, verify
 
 settings = host_settings()
 
@@ -13,3 +13,4 @@ if serves(settings):
     rollback.run(settings=settings)
     verify.run(settings=settings)
 gateway.prove(settings=settings)
+monitoring.prove(settings=settings)

@@ -7,7 +7,7 @@ First every host accepts both keys; only then the new one replaces the old in it
 control side, and the old one is dropped. Answers under way are not cut. Killed, run it again.
 """
 
-from deploys import gateway, host_settings, rotation, serves, verify
+from deploys import gateway, host_settings, monitoring, rotation, serves, verify
 
 settings = host_settings()
 
@@ -17,3 +17,4 @@ gateway.run(settings=settings)  # it shows the replicas the new key
 if serves(settings):
     verify.run(settings=settings)
 gateway.prove(settings=settings)
+monitoring.prove(settings=settings)

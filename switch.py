@@ -10,6 +10,7 @@ from deploys import (
     host_settings,
     image,
     model,
+    monitoring,
     preflight,
     proxy,
     serve,
@@ -31,3 +32,4 @@ if serves(settings):
     serve.run(settings=settings)
     verify.run(settings=settings)
 gateway.prove(settings=settings)
+monitoring.prove(settings=settings)

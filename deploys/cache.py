@@ -27,6 +27,7 @@ BY_STDIN = {
     "install_packages",
     "job",
     "own_address",
+    "prometheus_state",
     "prove",
     "remove",
     "snapshot",
@@ -37,7 +38,8 @@ BY_STDIN = {
 }
 
 
-READ_BY_RANKS = {"facts", "facts_fabric"}  # of the facts, what a rank reads at its start
+# Of the facts, what installed programs read.
+READ_THERE = {"facts", "facts_driver", "facts_fabric"}
 
 
 @functools.cache
@@ -47,7 +49,7 @@ def files() -> dict[str, File]:
     programs_by_path = {
         str(layout.PROGRAMS / f"{name}.py"): File(programs.source(name))
         for name in names
-        if name not in BY_STDIN and (not name.startswith("facts") or name in READ_BY_RANKS)
+        if name not in BY_STDIN and (not name.startswith("facts") or name in READ_THERE)
     }
     unit = (programs.FILES / layout.UNIT).read_text()
     return {**programs_by_path, str(layout.UNIT_FILE): File(unit)}

@@ -52,7 +52,9 @@ def files(settings: Settings, *, make: bool) -> dict[str, str] | None:
         if signer is None:
             return None
         found[haproxy.AUTHORITY] = signer.certificate
-    text = gateway.config(settings, settings, replicas, secret, str(layout.GATEWAY_SOCKET))
+    readers = (*settings.metrics_sources, *members.monitors(host.inventory))
+    access = settings.model_copy(update={"metrics_sources": readers})
+    text = gateway.config(access, settings, replicas, secret, str(layout.GATEWAY_SOCKET))
     return {haproxy.CONFIG: text, **found}
 
 

@@ -92,7 +92,9 @@ def _request(settings: Settings) -> dict[str, object]:
         firewall,
         gateway,
         image,
+        metrics,
         model,
+        monitoring,
         nfs,
         preflight,
         proxy,
@@ -103,7 +105,7 @@ def _request(settings: Settings) -> dict[str, object]:
     watch = Watch()
     for step in (
         *(preflight, base, driver, docker, firewall, fabric, toolkit, nfs),
-        *(cache, image, build, arguments, proxy, gateway, serve),
+        *(cache, image, build, arguments, proxy, gateway, serve, metrics, monitoring),
     ):
         watch |= step.watch(settings)
     return {

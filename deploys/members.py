@@ -1,10 +1,12 @@
-"""Who serves and who is a gateway: the inventory's group ``gateway`` and the rest of it.
+"""Who serves, who is a gateway, who monitors: the inventory's groups ``gateway`` and ``monitoring``
+and the rest of it.
 
-A host of that group alone gets no step that is about a GPU.
+A host of these groups alone gets no step that is about a GPU.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,14 +14,16 @@ from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 
 from deploys import invocation
-from fleet.gateway import Replica
+from fleet.gateway import Replica, Trust
 from fleet.loopback import is_loopback
 from fleet.render import served_name
 from fleet.settings import Settings
 
-GROUP = "gateway"
+GROUP, MONITORING = "gateway", "monitoring"
+TRUST: Mapping[str, Trust] = {"own-ca": "authority", "files": "system", "off": "none"}
 SETTINGS: Mapping[str, Settings] = {}
 GATEWAYS: list[str] = []
+MONITORS: list[str] = []
 SERVING: list[str] = []
 BEHIND: list[str] = []  # of those, each that has an API: not the other hosts of a replica
 
@@ -29,15 +33,40 @@ def find(inventory: Inventory, settings: Mapping[str, Settings]) -> list[str]:
     global SETTINGS
     SETTINGS = settings
     GATEWAYS[:] = [host.name for host in inventory if GROUP in host.groups]
-    whole = {GROUP, "all", Path(invocation.inventory_file()).stem}  # pyinfra's own groups
+    MONITORS[:] = [host.name for host in inventory if MONITORING in host.groups]
+    helping = {GROUP, MONITORING}
+    whole = {*helping, "all", Path(invocation.inventory_file()).stem}  # pyinfra's own groups
     SERVING[:] = [
-        host.name for host in inventory if GROUP not in host.groups or set(host.groups) - whole
+        host.name
+        for host in inventory
+        if not helping & set(host.groups) or set(host.groups) - whole
     ]
     BEHIND[:] = [name for name in SERVING if server(name) == name]
-    if not GATEWAYS:
-        return []
     behind = [one for name in BEHIND if (one := settings.get(name))]
-    return [*_mistakes(behind), *_open(settings)]
+    return [
+        *((*_mistakes(behind), *_open(settings)) if GATEWAYS else ()),
+        *_unknown_sources(inventory),
+    ]
+
+
+def _unknown_sources(inventory: Inventory) -> list[str]:
+    """Monitors whose figures no host would give: who asks is told by an address."""
+    if all(one.metrics_sources for one in SETTINGS.values()):
+        return []
+    return [
+        f"host {name}: ssh_hostname: found {reached_at(inventory.get_host(name))}; allowed: an IP "
+        "address for a host of the group monitoring; or set metrics_sources for all hosts"
+        for name in MONITORS
+        if not _is_address(reached_at(inventory.get_host(name)))
+    ]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _open(settings: Mapping[str, Settings]) -> list[str]:
@@ -77,6 +106,12 @@ def gateways(inventory: Inventory) -> list[Host]:
     return [inventory.get_host(name) for name in GATEWAYS]
 
 
+def monitors(inventory: Inventory) -> list[str]:
+    """The addresses that figures are read from, as networks."""
+    known = (reached_at(inventory.get_host(name)) for name in MONITORS)
+    return [str(ipaddress.ip_network(one)) for one in known if _is_address(one)]
+
+
 def reached_at(host: Host) -> str:
     """The address by which others of the fleet reach a host."""
     return str(host.data.get("ssh_hostname") or host.name)
@@ -84,14 +119,13 @@ def reached_at(host: Host) -> str:
 
 def replicas(inventory: Inventory) -> list[Replica]:
     """Who serves behind the gateways, in inventory order."""
-    trust = {"own-ca": "authority", "files": "system", "off": "none"}
     return [
         Replica(
             name=name,
             address=reached_at(inventory.get_host(name)),
             port=SETTINGS[name].api_port,
             served_name=served_name(SETTINGS[name]),
-            trust=trust[SETTINGS[name].tls],  # type: ignore[arg-type]
+            trust=TRUST[SETTINGS[name].tls],
         )
         for name in BEHIND
     ]

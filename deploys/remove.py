@@ -9,6 +9,7 @@ from __future__ import annotations
 import layout
 from pyinfra.api.deploy import deploy
 
+from deploys import metrics
 from deploys.removal import gone
 from deploys.report import RUN, closing_table
 from fleet import host_files
@@ -21,6 +22,7 @@ def owned() -> list[str]:
         str(layout.UNIT_FILE),
         str(layout.REGISTRY_UNIT_FILE),
         str(layout.HAPROXY_UNIT_FILE),
+        *(f"{host_files.UNITS}/{name}" for name in (*metrics.unit_files(), layout.PROMETHEUS_UNIT)),
         *host_files.owned(),
     ]
 

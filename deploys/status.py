@@ -15,7 +15,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import base, cache, engine, members, model, programs, proxy, remote, serve
+from deploys import base, cache, engine, members, model, monitoring, programs, proxy, remote, serve
 from deploys.host_state import current
 from deploys.operations import Commands, differing
 from deploys.report import RUN, RunReport, console, table_of
@@ -64,18 +64,21 @@ def _told(settings: Settings) -> dict[str, Any]:
 
 def _read(settings: Settings) -> Standing:
     if settings.host not in members.SERVING:
-        return Standing(settings.host, drift=_gateway(settings))
+        return Standing(settings.host, drift=_helper(settings))
     now, told = current(settings), _told(settings)
     if "snapshot" in now.errors:
         return Standing(settings.host, drift=[f"host: {now.errors['snapshot']}"])
     return standing(settings, now, told, wrong(settings, now))
 
 
-def _gateway(settings: Settings) -> list[str]:
-    """What is wrong with a host that is a gateway and nothing else."""
-    found = current(settings).gateway
-    return [f"gateway: {one} is {found.get(one, 'not behind it')}"
-            for one in members.BEHIND if found.get(one) != "UP"]  # fmt: skip
+def _helper(settings: Settings) -> list[str]:
+    """What is wrong with a host that is a gateway, or monitors, and nothing else."""
+    lines = monitoring.drift(settings) if settings.host in members.MONITORS else []
+    if settings.host in members.GATEWAYS:
+        found = current(settings).gateway
+        lines += [f"gateway: {one} is {found.get(one, 'not behind it')}"
+                  for one in members.BEHIND if found.get(one) != "UP"]  # fmt: skip
+    return lines
 
 
 @operation()

@@ -14,6 +14,7 @@ from fleet.access import AccessSettings
 from fleet.endpoint import GatewaySettings
 
 INSTANCE = "gateway"
+Trust = Literal["authority", "system", "none"]  # what checks a certificate
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Replica:
     address: str
     port: int
     served_name: str
-    trust: Literal["authority", "system", "none"]
+    trust: Trust
 
 
 def backends(replicas: Iterable[Replica]) -> dict[str, list[Replica]]:

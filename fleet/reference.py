@@ -33,6 +33,7 @@ _TITLES = {
     "CacheSettings": "One cache for many hosts, over NFS",
     "AccessSettings": "The API beyond loopback",
     "GatewaySettings": "Many replicas, one endpoint",
+    "MonitoringSettings": "Monitoring",
     "ImageSettings": "Our own image, by build.py",
     "RolloutSettings": "How a change moves over the fleet",
     "MeasureSettings": "Benchmark and baseline gate",

@@ -18,6 +18,7 @@ from fleet.host import HostSettings
 from fleet.images import ImageSettings
 from fleet.loopback import is_loopback
 from fleet.measuring import MeasureSettings
+from fleet.monitoring import MonitoringSettings
 from fleet.nfs import CacheSettings
 from fleet.options import RunOptions
 from fleet.problems import SettingsError
@@ -39,6 +40,7 @@ class Data(
     ServeSettings,
     AccessSettings,
     GatewaySettings,
+    MonitoringSettings,
     ImageSettings,
     CacheSettings,
     RolloutSettings,

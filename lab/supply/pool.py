@@ -21,7 +21,7 @@ EXTRAS = (
     "docker-registry",
     *("apt-utils", "python3-apt", "python3-yaml", "linux-sysctl-defaults", "netplan.io"),
     *("rdma-core", "ibverbs-utils", "perftest", "infiniband-diags", "iperf3", "ethtool"),
-    *("prometheus-node-exporter", "smartmontools", "nvme-cli", "logrotate", "cron"),
+    *("prometheus", "prometheus-node-exporter", "smartmontools", "nvme-cli", "logrotate", "cron"),
 )
 ALTERNATIVES = ("chrony",)  # cannot be installed beside one of the others
 BASE = "?priority(required)"

@@ -47,6 +47,7 @@ LONG = {
     "test_lab_arm64",
     "test_nfs_vm",
     "test_injection",
+    "test_monitoring",
     "test_operations",
     "test_proxy",
     "test_real_replica",
