@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from fleet.host import HostSettings
@@ -93,10 +94,10 @@ def _gpu(snapshot: Snapshot) -> Finding:
 
 def _python(snapshot: Snapshot) -> Finding:
     found = snapshot.host.python
-    version = tuple(int(n) for n in (found or "0").split(".")[:2])
+    numbers = re.match(r"(\d{1,4})\.(\d{1,4})", found or "", re.ASCII)
     return check(
         "python",
-        None if found is None else version >= PYTHON,
+        tuple(map(int, numbers.groups())) >= PYTHON if numbers else None,
         found,
         wanted="3.11 or newer",
         remedy="install the distribution's python3",
@@ -159,7 +160,7 @@ def _watchdog(settings: HostSettings, snapshot: Snapshot) -> Finding:
 
 def _temperature(snapshot: Snapshot) -> list[Finding]:
     found = (snapshot.driver.smi or {}).get("temperature.gpu")
-    if found is None or not found.isdigit():
+    if found is None or not re.fullmatch(r"\d{1,3}", found, re.ASCII):
         return []
     hot = check(
         "temperature",

@@ -51,6 +51,12 @@ def test_nothing_is_ready_when_nothing_is_known(files: Catalogue) -> None:
         assert {"architecture", "gpu", "cgroup"} <= {f.name for f in found if f.level == "blocked"}
 
 
+@pytest.mark.parametrize("told", ["²", "", "1e3", "-1", "9" * 4400])
+def test_a_temperature_that_is_no_number_is_not_judged(files: Catalogue, told: str) -> None:
+    now = snapshot("driver", "smi", "temperature.gpu", value=told)
+    assert "temperature" not in levels(files, now)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "name", "level"),
     [
@@ -64,6 +70,7 @@ def test_nothing_is_ready_when_nothing_is_known(files: Catalogue) -> None:
         (("host", "clock_synced"), False, "clock", "warn"),
         (("host", "clock_synced"), None, "clock", "warn"),
         (("host", "python"), "3.10.12", "python", "blocked"),
+        (("host", "python"), ":", "python", "blocked"),
         (("host", "watchdog"), None, "watchdog", "warn"),
         (("host", "meminfo"), {"MemAvailable": 1 << 20}, "memory", "blocked"),
         (("host", "meminfo"), None, "memory", "blocked"),
