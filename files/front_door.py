@@ -8,13 +8,16 @@ for. Asks until all is as wanted or the time is over; prints {"problems": [line]
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 PATH = "/v1/models"
 NO_KEY = "a key that nobody has"
+LISTENS = "0A"  # TCP_LISTEN
 
 
 def status(request: dict[str, Any], key: str) -> str:
@@ -40,6 +43,17 @@ def secured(plain: socket.socket, request: dict[str, Any]) -> ssl.SSLSocket:
     return context.wrap_socket(plain, server_hostname=request["name"])
 
 
+def stranger(port: int) -> str:
+    """The user who listens on ``port`` and is not root, as the proxy is when it begins to listen;
+    "" where there is none. Without a certificate that is checked anybody could be asked."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for words in (line.split() for line in Path(table).read_text().splitlines()[1:]):
+            here = words[3] == LISTENS and int(words[1].partition(":")[2], 16) == port
+            if here and int(words[7]) not in (0, os.getuid()):
+                return words[7]
+    return ""
+
+
 def problems(request: dict[str, Any]) -> list[str]:
     """What is not as wanted; no line holds a key."""
     accepted, refused = request["accepted"], request["refused"]
@@ -50,6 +64,8 @@ def problems(request: dict[str, Any]) -> list[str]:
     else:
         cases += [("without a key", "", "200")]
     place = f"{request['address']}:{request['port']}{PATH}"
+    if user := stranger(int(request["port"])):
+        return [f"{place}: user {user} listens there in the proxy's place; no key was sent"]
     asked = [(what, status(request, key), wanted) for what, key, wanted in cases]
     return [f"{place} {what}: found {s}, wanted {w}" for what, s, w in asked if s != w]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,3 +178,26 @@ def test_a_proxy_that_lets_a_path_through_without_the_key_is_found(tmp_path: Pat
             assert "without a key: found 200, wanted 401" in told
             found = auth_probe.probe(request)
     assert any(line.startswith("POST /v1/completions without key") for line in found["open"])
+
+
+LISTENER = """
+import os, socket
+os.setuid(65534)
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    print(server.accept()[0].recv(4096), flush=True)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another user can be made to listen by root only")
+def test_who_listens_in_the_proxys_place_is_not_told_the_key() -> None:
+    words = [sys.executable, "-c", LISTENER]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        request = {"address": "127.0.0.1", "port": port, "name": HOST, "ca": None}
+        found = front_door.problems({**request, "accepted": [KEY], "refused": []})
+        place = f"127.0.0.1:{port}/v1/models"
+        told = f"{place}: user 65534 listens there in the proxy's place; no key was sent"
+        assert found == [told] and other.poll() is None  # it was not even connected to
+        other.kill()
