@@ -54,10 +54,12 @@ def measured(release: Release, request: dict[str, Any], folder: Path) -> list[di
 def benches(request: dict[str, Any], tokens_in: int, tokens_out: int) -> dict[str, list[str]]:
     """Subcommand → its words: as many prompts as the sweep's fullest point, and one at a time."""
     lengths = ["--input-len", str(tokens_in), "--output-len", str(tokens_out)]
+    # throughput takes its own defaults of these before the words that both know
+    random = ["--random-input-len", str(tokens_in), "--random-output-len", str(tokens_out)]
     prompts = max(request["prompts"], 4 * max(request["concurrency"]))
     repeats = max(3, request["repeats"])
     return {
-        "throughput": [*lengths, "--num-prompts", str(prompts)],
+        "throughput": ["--dataset-name", "random", *random, "--num-prompts", str(prompts)],
         "latency": [
             *(*lengths, "--batch-size", "1", "--num-iters-warmup", "1"),
             *("--num-iters", str(repeats)),
