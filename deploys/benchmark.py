@@ -71,8 +71,8 @@ def measured(settings: Settings) -> Commands:
     yield write_command({REQUEST: File(json.dumps(request(settings), sort_keys=True))})
     if settings.bench_offline:
         yield FunctionCommand(_in_turn, (settings,), {})
-    else:
-        yield run_job(JOB)
+        return
+    yield run_job(JOB)
     yield FunctionCommand(_fetch, (), {})
 
 
@@ -82,12 +82,13 @@ def _in_turn(state: State, host: Host, settings: Settings) -> bool:
     wave = roll.turn(host.name)
     if wave is None:
         return tell(host, f"benchmark: its wave did not begin, because of {roll.broken_by}")
-    label, problem = f"wave {wave + 1} of {len(roll.waves)}", "the run broke off, see above"
+    label, good = f"wave {wave + 1} of {len(roll.waves)}", False
     try:
         problem = _out_and_back(host, settings, label)
+        good = tell(host, f"benchmark: {problem}") if problem else _fetch(state, host)
     finally:  # the other hosts wait for it
-        roll.report(host.name, "failed" if problem else "switched")
-    return tell(host, f"benchmark: {problem}") if problem else True
+        roll.report(host.name, "switched" if good else "failed")
+    return good
 
 
 def _out_and_back(host: Host, settings: Settings, label: str) -> str:
@@ -113,6 +114,8 @@ def _fetch(state: State, host: Host) -> bool:
     for line in found.get("problems", []):
         host.log(f"worth little: {line}")
     host.log(f"result: {path}")
+    if why := found.get("failed"):
+        return tell(host, f"benchmark: {why}; the rest is in {path}")
     return True
 
 

@@ -188,7 +188,12 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         found["points"].append(one)
         problems += faults(one)
     if request["offline"]:
-        found["offline"] = offline.measured(release, request, FOLDER)
+        try:
+            found["offline"] = offline.measured(release, request, FOLDER)
+        except offline.NotBack:
+            raise
+        except HostError as error:  # the sweep was measured all the same
+            found["failed"] = f"offline: {error}"
     return {**found, "problems": problems, "finished": time.time()}
 
 

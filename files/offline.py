@@ -35,6 +35,10 @@ BOUND_S = 3600
 PROGRAM = layout.PROGRAMS / "offline_client.py"
 
 
+class NotBack(HostError):
+    """The server does not serve again."""
+
+
 def measured(release: Release, request: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """Each pair of lengths by both benchmarks; raises HostError, and the server is back in any
     case. ``folder``: where the client writes."""
@@ -82,9 +86,13 @@ def run(release: Release, name: str, words: list[str], folder: Path) -> dict[str
         "config": (release.folder / "vllm.yaml").read_text(encoding="utf-8"),
     }
     text = f"{PROGRAM.read_text(encoding='utf-8')}\nmain({asked!r})\n"
-    done = subprocess.run(
-        argv, input=text, capture_output=True, text=True, timeout=BOUND_S, check=False
-    )
+    try:
+        done = subprocess.run(
+            argv, input=text, capture_output=True, text=True, timeout=BOUND_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        command.attempt(["docker", "rm", "--force", NAME])
+        raise HostError(f"vllm bench {name}: no end after {BOUND_S} s") from None
     found = durable.read_json(folder / RESULT)
     if done.returncode or found is None:
         lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
@@ -94,28 +102,28 @@ def run(release: Release, name: str, words: list[str], folder: Path) -> dict[str
 
 @contextmanager
 def stopped(release: Release, request: dict[str, Any]) -> Iterator[None]:
-    """The server is down meanwhile; raises HostError where it does not come back."""
+    """The server is down meanwhile; raises NotBack where it stays so."""
     owner = hostlock.owner(request["who"], request["origin"], "benchmark")
     note = hostlock.take(owner)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("it was stopped"))  # not without the rest
     try:
         transaction = Transaction(record(release, owner, [note] if note else []))
         journal.keep(transaction.now)
-        transaction.stop()
         try:
+            transaction.stop()
             yield
         finally:
             back(transaction)
     finally:
         hostlock.free()
-    if transaction.now.outcome != "switched":
-        raise HostError(f"it does not serve again: {transaction.now.reason}")
 
 
 def back(transaction: Transaction) -> None:
     """Serve again, gated; how it ended is in the record and in the audit log."""
-    transaction.run("start")
-    audit.append_once("activate", transaction.now)
+    done = transaction.run("start")
+    audit.append_once("activate", done)
+    if done.outcome != "switched":
+        raise NotBack(f"it does not serve again: {done.reason}")
 
 
 def record(release: Release, owner: hostlock.Owner, notes: list[str]) -> Activation:
