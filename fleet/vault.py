@@ -172,10 +172,17 @@ def read(path: Path, key: str) -> str:
         ) from None
 
 
+def _folder(path: Path) -> None:
+    """For its owner alone; one that is made here is also kept out of version control."""
+    if not path.exists():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / ".gitignore").write_text("*\n")
+
+
 def write(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Put ``text`` in place, whole or not at all, never readable by others on the way."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _folder(path.parent)
         handle, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import ssl
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_a_key_is_made_once_and_only_its_owner_may_read_it(access: AccessSetting
     path = vault.key_path(access)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_secrets_is_kept_out_of_version_control(access: AccessSettings) -> None:
+    vault.make_certificate(access, "spark-01", ["spark-01"])
+    folder = Path(access.secrets_dir)
+    subprocess.run(["git", "init", "-q", str(folder.parent)], check=True)
+    words = ["git", "-C", str(folder.parent), "status", "--porcelain", "--untracked-files=all"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -199,4 +208,4 @@ def test_nothing_is_left_half_written(access: AccessSettings, tmp_path: Path) ->
     with pytest.raises(SettingsError, match="cannot be written"):
         vault.write(tmp_path / "file" / "below", "x")
     vault.make_key(access)
-    assert os.listdir(access.secrets_dir) == ["api_key"]
+    assert sorted(os.listdir(access.secrets_dir)) == [".gitignore", "api_key"]
