@@ -99,3 +99,16 @@ def test_names_cannot_break_out_of_a_chart() -> None:
 def test_ticks_are_few_and_reach_the_top(highest: float) -> None:
     found = svg.ticks(highest)
     assert found[0] == 0 and found[-1] >= highest and 3 <= len(found) <= 8
+
+
+def test_what_was_measured_offline_has_a_table() -> None:
+    bench = {"bench": "throughput", "input": 64, "output": 32}
+    figures = {"requests_per_second": 2.346, "tokens_per_second": 225.22}
+    found = measured.Run.model_validate(run(offline=[{**bench, "result": figures}]))
+    [row] = bench_report.body([found])["offline"]
+    assert (row["requests/s"], row["tokens/s, both ways"], row["latency s, mean"]) == (
+        2.35,
+        225.2,
+        None,
+    )
+    assert "225.2" in bench_report.as_html([found]) and "225.2" in bench_report.as_markdown([found])
