@@ -13,11 +13,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from fleet.flags import GONE, GONE_ENV, OWNED, OWNED_ENV
-from fleet.problems import shown
+from fleet.problems import is_secret, shown
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_ENV_SECRET = re.compile(r"(^|_)(TOKEN|API_KEY|SECRET|SECRET_KEY|PASSWORD|ACCESS_KEY)$", re.I)
+_ENV_SECRET = re.compile(r"(^|_)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASS|CREDENTIALS?)$", re.I)
+_NO_SECRET = "allowed: no secret, which every user of the host could read"
 _DEPTH = 8  # levels of a nested argument such as compilation-config
 _LENGTH = 4096  # characters of one text value
 _LARGEST = 2**63  # no count of anything is larger
@@ -93,6 +94,8 @@ def _check_scalar(value: Any) -> None:
     if isinstance(value, str):
         if not value.isprintable() or len(value) > _LENGTH:
             raise ValueError(f"allowed: one line of at most {_LENGTH} printable characters")
+        if is_secret(value):
+            raise ValueError(_NO_SECRET)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("allowed: a finite number")
     elif isinstance(value, int) and abs(value) > _LARGEST:
@@ -118,6 +121,8 @@ def environment_value(value: str) -> str:
     """``value`` if it fits on one line of an env file that is read as it stands."""
     if not value.isprintable() or value != value.strip() or len(value) > _LENGTH:
         raise ValueError(f"allowed: one line of at most {_LENGTH} printable characters")
+    if is_secret(value):
+        raise ValueError(_NO_SECRET)
     return value
 
 

@@ -44,13 +44,18 @@ class SettingsError(ValueError):
         super().__init__("\n".join(problems))
 
 
+def is_secret(text: str) -> bool:
+    """Whether ``text`` has what looks like a token, or a password in an address."""
+    return _SECRET.search(text) is not None
+
+
 def shown(value: object) -> str:
     """``value`` as a message may repeat it: one line, bounded, nothing that looks like a token."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple | set):
         return "a list"
-    if isinstance(value, str) and _SECRET.search(value):
+    if isinstance(value, str) and is_secret(value):
         return "what looks like a secret (not repeated here)"
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)

@@ -135,7 +135,22 @@ def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
             "vllm_env.A: found 'x\\nB=y', allowed: one line of at most 4096 printable characters",
         ),
         (
-            {"vllm_env": {"HF_TOKEN": "hf_abcdefghijklmnop"}},
+            {"vllm_env": {"http_proxy": "http://ann:sesame@proxy:3128"}},
+            "vllm_env.http_proxy: found what looks like a secret (not repeated here), allowed: no "
+            "secret, which every user of the host could read",
+        ),
+        (
+            {"vllm_args": {"chat-template": "sk-abcdefghijklmnop"}},
+            "vllm_args.chat-template: found what looks like a secret (not repeated here), allowed: "
+            "no secret, which every user of the host could read",
+        ),
+        (
+            {"vllm_env": {"MY_PASSWD": "x"}},
+            "vllm_env.MY_PASSWD: found 'MY_PASSWD', allowed: no secrets; hf_token_file names the "
+            "file that holds a token",
+        ),
+        (
+            {"vllm_env": {"HF_TOKEN": "of mine"}},
             "vllm_env.HF_TOKEN: found 'HF_TOKEN', allowed: no secrets; hf_token_file names the "
             "file that holds a token",
         ),
