@@ -27,7 +27,7 @@ from lab import lifecycle
 from lab.state import load
 from lab.testing import Lab
 
-LAB = "fanout-bench"
+LAB = "fanbench"
 PORT = 8473
 LIBRARY = "/usr/local/lib/vllm-fleet"
 REVISION = "0" * 40

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import layout
 from pyinfra import host, state
@@ -14,20 +11,16 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import engine, job, model, programs, remote
+from deploys import engine, model, remote, sharing
 from deploys.gathering import Gathering
 from deploys.host_state import current, forget
-from deploys.job import Job
-from deploys.operations import Commands, File, tell
+from deploys.operations import Commands, tell
 from deploys.report import RUN
-from fleet import fanout
-from fleet.fanout import Member
+from fleet import fanout, preflight_room
 from fleet.models import ModelLock
-from fleet.preflight_room import lacking
 from fleet.settings import Settings
 
-SOURCES = 2  # hosts that try to take a model from the Hub
-TAKE_DEADLINE_S = 48 * 3600  # as a download: a second run goes on where this one was
+SOURCES = 2  # hosts that try to take a model from the Hub for all
 
 
 @dataclass(frozen=True)
@@ -40,96 +33,95 @@ class Offer:
 
 
 _gatherings: dict[str, Gathering[Offer]] = {}
-_left: set[str] = set()  # hosts that nobody waits for any more; pyinfra tells only afterwards
-
-
-@contextmanager
-def _waited_for(name: str) -> Iterator[None]:
-    """The others wait for this host meanwhile, unless it fails."""
-    try:
-        yield
-    except BaseException:
-        _left.add(name)
-        raise
 
 
 def wanted(settings: Settings) -> bool:
-    """Whether hosts of this run share what they serve."""
-    return settings.fan_out and settings.cache is None and len(RUN.results) > 1
+    """Whether hosts of this run share the models they serve."""
+    return settings.fan_out and settings.cache is None and len(sharing.serving()) > 1
 
 
 def _members(lock: ModelLock) -> list[str]:
-    active = {each.name for each in state.active_hosts}
     return [
         name
-        for name in RUN.results
-        if name in active and wanted(engine.SETTINGS[name]) and lock in engine.SETTINGS[name].locks
+        for name in sharing.serving()
+        if wanted(engine.SETTINGS[name]) and lock in engine.SETTINGS[name].locks
     ]
 
 
 def _gathering(key: str, lock: ModelLock) -> Gathering[Offer]:
     """The one of this step and model that all hosts of the run share."""
-    name = f"{key} {lock.repo}"
+    name = f"{key} {lock.repo}@{lock.revision}"
     if name not in _gatherings:
-        _gatherings[name] = Gathering(
-            _members(lock), lambda: _left | {each.name for each in state.failed_hosts}
-        )
+        _gatherings[name] = Gathering(_members(lock), sharing.lost)
     return _gatherings[name]
 
 
 def _offer(settings: Settings, lock: ModelLock) -> Offer:
     now = current(settings)
-    size = sum(file.size for file in lacking(lock, now))
+    size = sum(file.size for file in preflight_room.lacking(lock, now))
     return Offer("", size, model.whole(settings, lock, now))
 
 
 @operation()
-def shared(settings: Settings, lock: ModelLock) -> Commands:
-    """Every host of the run has the model; at most one of them took it from the Hub.
+def shared(settings: Settings) -> Commands:
+    """Every host of the run has its models; at most one of them took each from the Hub.
 
-    One operation, because a host that fails ends the run for all after the operation.
+    One operation for all models, because hosts wait for each other inside it, and pyinfra starts
+    none before all hosts have ended the one before. All take the models in one order.
     """
-    with _waited_for(host.name):
-        own = _offer(settings, lock)
+    with sharing.waited_for(host.name):
+        own = [(lock, _offer(settings, lock)) for lock in _in_order(settings)]
+    lacking = [(lock, offer) for lock, offer in own if not offer.whole]
     if not state.is_executing:
-        if own.whole:
-            host.noop("the model is whole")
-            return
-        RUN.plan[host.name] = [f"take {lock.repo} from another host; one takes it from the Hub"]
-    else:
-        offers = _gathering("offers", lock).tell(host.name, own)
-        if all(offer.whole for offer in offers.values()):
-            host.noop("every host has it")
-            return
-        forget()
-    yield FunctionCommand(_share, (settings, lock, own), {})
+        RUN.plan[host.name] = [_plan(lock, offer) for lock, offer in lacking]
+    moved = False
+    for lock, offer in own if state.is_executing else lacking:
+        if state.is_executing:
+            offers = _gathering("offers", lock).tell(host.name, offer)
+            if all(each.whole for each in offers.values()):
+                continue
+            forget()
+        moved = True
+        yield FunctionCommand(_share, (settings, lock, offer), {})
+    if not moved:
+        host.noop("every host has it")
+
+
+def _in_order(settings: Settings) -> list[ModelLock]:
+    return sorted(settings.locks, key=lambda lock: (lock.repo, lock.revision))
+
+
+def _plan(lock: ModelLock, own: Offer) -> str:
+    """What a person should know before it begins."""
+    size = f"{own.lacks / 2**20:.1f} MiB"
+    return f"fetch {lock.repo}: {size}, one host of the run from the Hub, the others from it"
 
 
 def _share(state: State, host: Host, settings: Settings, lock: ModelLock, own: Offer) -> bool:
     """One host's part: to be the source, if it is, then to take or give."""
-    with _waited_for(host.name):
+    with sharing.waited_for(host.name):
         try:
-            own = replace(own, address=_address(host))
+            own = replace(own, address=sharing.address(host))
         except (remote.Refused, remote.Lost) as error:
-            _left.add(host.name)
-            return tell(host, f"fan-out: {error}")
+            sharing.leave(host.name)
+            host.log(f"takes {lock.repo} from the Hub itself: {error}")
+            return _downloaded(state, host, settings, lock)
         offers = _gathering("addresses", lock).tell(host.name, own)
         offers = _sourced(state, host, settings, lock, offers)
-    if not any(offer.whole for offer in offers.values()):
-        return tell(host, f"{lock.repo}: no host could take it from the Hub")
-    done = _take_part(state, host, settings, lock, offers)
+    if any(offer.whole for offer in offers.values()):
+        done = _take_part(state, host, settings, lock, offers)
+    else:
+        done = tell(host, f"{lock.repo}: no host could take it from the Hub")
+    done = done or offers[host.name].whole  # that it cannot give is the others' loss
+    if not done and host.connected:
+        host.log(f"takes {lock.repo} from the Hub itself: {RUN.of(host.name).reason}")
+        RUN.of(host.name).reason = ""
+        done = _downloaded(state, host, settings, lock)
     if done:
-        RUN.of(host.name).reason = ""  # what it could not have from the Hub it has from others
+        RUN.of(host.name).reason = ""  # what it could not have the one way it has the other way
+    else:
+        sharing.leave(host.name)  # the others do not wait for it at the next model
     return done
-
-
-def _address(host: Host) -> str:
-    """Where the host is reached by us, as it knows it itself."""
-    command = programs.with_siblings("own_address", {})
-    answer = remote.parse(remote.insist(host, command, patience_s=job.PATIENCE_S))
-    if not answer["address"]:
-        raise remote.Refused("found no trace of our own SSH connection; connect by SSH")
-    return str(answer["address"])
 
 
 def _sourced(
@@ -161,27 +153,16 @@ def _take_part(
 ) -> bool:
     """As a unit that outlives the connection; True once this host has the model."""
     members = [
-        Member(name, offer.address, _fabric(name), offer.whole) for name, offer in offers.items()
+        sharing.member(name, offer.address, whole=offer.whole) for name, offer in offers.items()
     ]
-    own = next(member for member in members if member.name == host.name)
-    links = asdict(fanout.links(own, members))
+    links = str(layout.MODELS / lock.folder / f"{lock.revision}.links.json")
+    paths = (model.request_path(lock), links)
     secret = _gathering("addresses", lock).secret
-    text = {**links, "port": settings.fan_out_port, "secret": secret}
-    path = str(layout.MODELS / lock.folder / f"{lock.revision}.links.json")
-    links_file = File(json.dumps(text, sort_keys=True), mode="600", secret=True)
-    argv = ["/usr/bin/python3", str(layout.PROGRAMS / "take_model.py")]
-    argv += [model.request_path(lock), path]
-    files = {**model.request_files(settings, lock), path: links_file}
-    part = Job("fan-out", argv, TAKE_DEADLINE_S, files, serves=True)
-    return bool(job.run(part).function(state, host))
-
-
-def _fabric(name: str) -> tuple[str, ...]:
-    cabled = engine.SETTINGS[name].fabric
-    return cabled.addresses if cabled else ()
+    files = model.request_files(settings, lock)
+    command = sharing.part(settings, "take_model", paths, files, members, secret)
+    return bool(command.function(state, host))
 
 
 def run(*, settings: Settings) -> None:
     """Inside the step Model."""
-    for lock in settings.locks:
-        shared(name=f"Pass {lock.repo} from host to host", settings=settings, lock=lock)
+    shared(name="Pass models from host to host", settings=settings)

@@ -26,7 +26,7 @@ class Job:
     """``argv`` on a host. ``files`` are written before it starts, and not when it is joined;
     ``after`` runs on the host when it was killed, failed or was stopped; no spaces in its words.
     One that ``serves`` is done when it tells systemd that it is ready, and goes on; it is never
-    joined but started anew."""
+    joined but started anew, and takes the place of another of its kind: they listen on one port."""
 
     kind: str
     argv: Sequence[str]
@@ -50,6 +50,7 @@ class Job:
             "files": files,
             "after": list(self.after),
             "serves": self.serves,
+            "replaces": [f"vllm-fleet-{self.kind}-*.service"] if self.serves else [],
         }
 
 

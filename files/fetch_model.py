@@ -31,6 +31,7 @@ def fetch(request: Request, *, deep: bool) -> None:
             print(f"{request.repo}: {len(request.files)} files are whole", flush=True)
             return
         time.sleep(2 * attempt)
+        drop_parts(request)
         require_room(request, answer.wanted)
         hub_container.download(request, answer.wanted)
         answer = check_model.check(request)
@@ -58,8 +59,13 @@ def clean(request: Request) -> None:
     """No token, no container, no part of a file stays behind."""
     request.token_file.unlink(missing_ok=True)
     hub_container.clear(request)
+    drop_parts(request)
+
+
+def drop_parts(request: Request) -> None:
+    """What a fan-out that came to nothing left: huggingface_hub does not go on with it."""
     for part in request.blobs.glob(f"*{model_request.PART}"):
-        part.unlink(missing_ok=True)  # a fan-out that came to nothing
+        part.unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -1,11 +1,12 @@
 """Run one long job on a host as a transient unit, so that it outlives the SSH connection.
 
 Request: {"unit": name, "argv": [...], "start": bool, "files": [{"path", "text", "mode"}], "after":
-[...]}. With ``start`` a job that is not running is started, after its files were written; one that
-runs already is joined. ``after`` runs when the unit ends by a signal, fails or is stopped. Prints
-{"state": "running" | "done" | "failed" | "absent", "exit": int, "line": its last output line}. The
-unit of a job that succeeded stays until it is started again. A job that "serves" is done when it
-has told systemd that it is ready, goes on then, and is started anew each time.
+[...], "replaces": [...]}. With ``start`` a job that is not running is started, after its files were
+written; one that runs already is joined. ``after`` runs when the unit ends by a signal, fails or is
+stopped. Prints {"state": "running" | "done" | "failed" | "absent", "exit": int, "line": its last
+output line}. The unit of a job that succeeded stays until it is started again. A job that "serves"
+is done when it has told systemd that it is ready, goes on then, and is started anew each time;
+patterns of units that it "replaces" are stopped before.
 """
 
 import contextlib
@@ -59,7 +60,8 @@ def _write(file: dict[str, str]) -> None:
 def _start(request: dict) -> None:  # type: ignore[type-arg]
     unit = request["unit"]
     for word in ("stop", "reset-failed"):
-        subprocess.run(["systemctl", word, unit], capture_output=True, check=False)
+        replaced = (unit, *request.get("replaces", ()))
+        subprocess.run(["systemctl", word, *replaced], capture_output=True, check=False)
     for file in request.get("files", ()):
         _write(file)
     command = ["systemd-run", "--quiet", f"--unit={unit}"]

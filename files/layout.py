@@ -11,6 +11,7 @@ CACHE = STATE / "cache"
 ACTIVATION = STATE / "activation.json"
 VERIFIED = STATE / "verified.json"
 MODELS = STATE / "models"  # what was asked for: <folder of the Hub cache>/<revision>.json
+IMAGES = STATE / "images"  # layers on their way from host to host: <digest>
 HUB_TOKENS = Path("/run/vllm-fleet/hub-tokens")  # in memory, as long as a download runs
 HELD = STATE / "held"  # names of the packages that we held, one a line
 AUDIT = Path("/var/log/vllm-fleet/audit.jsonl")

@@ -12,13 +12,16 @@ import hashlib
 import hmac
 import json
 import secrets
+import socket
 import socketserver
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
+from errors import HostError
 from shelf import Item, Shelf
 
 FRAME = 1 << 20
@@ -61,9 +64,33 @@ class Server(socketserver.ThreadingTCPServer):
             print(f"serving {client_address[0]}: {type(error).__name__}: {error}", flush=True)
 
 
+def serve(links: dict[str, Any], shelf: Shelf) -> list[Server]:
+    """A server at each address of a host's links; HostError where one cannot be listened on."""
+    try:
+        return [
+            Server((address, links["port"]), shelf, links["secret"], links["allowed"])
+            for address in links["listen"]
+        ]
+    except OSError as error:
+        raise HostError(
+            f"fan_out_port: {links['port']} cannot be listened on: {error.strerror}; "
+            "free it, or set another one"
+        ) from None
+
+
+def stay(servers: list[Server], idle_s: float) -> None:
+    """Until nobody has been connected for a while."""
+    used = time.monotonic()
+    while time.monotonic() - used < idle_s:
+        time.sleep(1)
+        if any(server.busy for server in servers):
+            used = time.monotonic()
+
+
 class _Sender(socketserver.StreamRequestHandler):
     server: Server
     timeout = QUIET_S
+    disable_nagle_algorithm = True  # the end of a file does not wait for an acknowledgement
 
     def handle(self) -> None:
         if not self.server.open.acquire(blocking=False):
@@ -95,6 +122,7 @@ class _Sender(socketserver.StreamRequestHandler):
 
     def _send(self, item: Item, offset: int) -> None:
         file: BinaryIO | None = None
+        self.server.shelf.want(item)
         try:
             while offset < item.size:
                 ready = self.server.shelf.wait(item, offset, BEAT_S)
@@ -109,7 +137,7 @@ class _Sender(socketserver.StreamRequestHandler):
 
     def _frame(self, file: BinaryIO, offset: int, count: int) -> int:
         """Send a frame; the offset behind it."""
-        self.wfile.write(struct.pack(">I", count))
+        self.connection.sendall(struct.pack(">I", count), socket.MSG_MORE)
         if self.connection.sendfile(file, offset, count) != count:
             raise OSError("the file became shorter")
         return offset + count

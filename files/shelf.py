@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,12 +26,19 @@ class Item:
     def settled(self) -> bool:
         return self.ready == self.size and self.path.exists()
 
+    @property
+    def had(self) -> int:
+        """Bytes of its part that lie there, from this run or one before."""
+        found = self.part.stat().st_size if self.part.exists() else 0
+        return found if found <= self.size else 0
+
 
 class Shelf:
-    """Items by sha256."""
+    """Items by sha256. ``want`` is called with each that somebody asks for."""
 
     def __init__(self, items: list[Item]) -> None:
         self.items = {item.sha256: item for item in items}
+        self.want: Callable[[Item], None] = lambda item: None
         self._grown = threading.Condition()
 
     @property

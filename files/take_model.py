@@ -14,8 +14,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import check_model
 import fetch_model
@@ -26,7 +28,7 @@ from errors import HostError, exit_code
 from model_lock import alone
 from model_request import PART, Request
 from relay_client import Client, Source
-from relay_server import Server
+from relay_server import serve, stay
 from shelf import Item, Shelf
 
 ROUNDS = 3
@@ -88,9 +90,11 @@ def take(request: Request, shelf: Shelf, client: Client) -> None:
     answer = weights.Answer((), ())
     for _ in range(ROUNDS):
         _room(request, shelf)
-        for item in shelf.items.values():
-            if not item.settled:
-                client.fetch(item, progress)
+        with ThreadPoolExecutor(1) as checks:  # what has come is checked while the rest comes
+            for item, following in _wanted(shelf):
+                client.fetch(item, progress, following)
+                place(request, item)
+                checks.submit(weights.check, request.folder, _settled(request, shelf))
         place(request)
         answer = check_model.check(request)
         if answer.whole:
@@ -102,6 +106,16 @@ def take(request: Request, shelf: Shelf, client: Client) -> None:
     raise HostError(f"{request.repo}: not as locked: {check_model.shown(answer.wanted)}")
 
 
+def _wanted(shelf: Shelf) -> Iterator[tuple[Item, Item | None]]:
+    """Each item that is missing, and the one after it."""
+    items = [item for item in shelf.items.values() if not item.settled]
+    return zip_longest(items, items[1:])
+
+
+def _settled(request: Request, shelf: Shelf) -> tuple[weights.LockedFile, ...]:
+    return tuple(file for file in request.files if shelf.items[file.sha256].settled)
+
+
 def _room(request: Request, shelf: Shelf) -> None:
     lacks = {item.sha256: item for item in shelf.items.values() if not item.settled}
     had = sum(item.part.stat().st_size for item in lacks.values() if item.part.exists())
@@ -109,36 +123,17 @@ def _room(request: Request, shelf: Shelf) -> None:
     fetch_model.require_room(request, tuple(paths.values()), had=had)
 
 
-def place(request: Request) -> None:
-    """The snapshot's links to the contents, as the Hub cache lays them out."""
+def place(request: Request, item: Item | None = None) -> None:
+    """The snapshot's links to the contents (of one item, or of all), as the Hub cache lays them
+    out."""
     for file in request.files:
         link = request.folder / file.path
+        if item and item.sha256 != file.sha256:
+            continue
         if not link.exists() and (request.blobs / file.sha256).exists():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(os.path.relpath(request.blobs / file.sha256, link.parent))
-
-
-def serve(links: dict[str, Any], shelf: Shelf) -> list[Server]:
-    try:
-        return [
-            Server((address, links["port"]), shelf, links["secret"], links["allowed"])
-            for address in links["listen"]
-        ]
-    except OSError as error:
-        raise HostError(
-            f"fan_out_port: {links['port']} cannot be listened on: {error.strerror}; "
-            "free it, or set another one"
-        ) from None
-
-
-def stay(servers: list[Server]) -> None:
-    """Until nobody has been connected for a while."""
-    used = time.monotonic()
-    while time.monotonic() - used < IDLE_S:
-        time.sleep(1)
-        if any(server.busy for server in servers):
-            used = time.monotonic()
 
 
 def main() -> int:
@@ -154,7 +149,7 @@ def main() -> int:
         raise HostError(f"{request.repo}: is to be given to the others, and is not whole here")
     print(f"{request.repo}: {len(request.files)} files are whole", flush=True)
     notify.notify(READY=1)
-    stay(servers)
+    stay(servers, IDLE_S)
     return 0
 
 

@@ -12,31 +12,39 @@ from fleet.strict import Strict
 
 
 class FanoutSettings(Strict):
-    """How weights travel inside the fleet."""
+    """How weights and images travel inside the fleet."""
 
     fan_out: bool = Field(
-        default=False,
-        description="One host of a run takes a model from the Hub, the others get it from each "
-        "other; false: the host downloads for itself",
+        default=True,
+        description="One host of a run takes a model from the Hub and an image from its registry, "
+        "the others get them from each other, and by themselves where they cannot reach each "
+        "other; false: the host downloads and pulls for itself",
     )
     fan_out_port: int = Field(
         default=8473,
         ge=1024,
         le=65535,
-        description="TCP port at which hosts give weights to the other hosts of the run, only "
-        "while they do; must be open between hosts",
+        description="TCP port at which hosts give weights and images to the other hosts of the "
+        "run, only while they do; must be open between hosts",
     )
 
 
 @dataclass(frozen=True)
 class Member:
     """A host of the fan-out: the address that we reach it at, as it knows it itself, its addresses
-    on the fabric with prefixes, and whether it has the model whole."""
+    on the fabric with prefixes, and whether it has all files, or is the ``origin``: the one that
+    brings them from elsewhere while the others take them."""
 
     name: str
     management: str
     fabric: tuple[str, ...] = ()
     whole: bool = False
+    origin: bool = False
+
+    @property
+    def first(self) -> bool:
+        """Whether it takes from no other host."""
+        return self.whole or self.origin
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,10 @@ def source(lacks: Mapping[str, int]) -> str:
 
 
 def chain(members: Sequence[Member]) -> list[Member]:
-    """Those that are whole first, then each host next to those of its own fast network, else in
-    the order given: as few steps as possible go over the slower network."""
-    whole = [member for member in members if member.whole]
-    waiting = [member for member in members if not member.whole]
-    found = list(whole)
+    """Those that take from nobody first, then each host next to those of its own fast network, else
+    in the order given: as few steps as possible go over the slower network."""
+    found = [member for member in members if member.first]
+    waiting = [member for member in members if not member.first]
     while waiting:
         last = found[-1] if found else None
         near = [member for member in waiting if last and _shared(member, last)]
@@ -93,5 +100,5 @@ def links(member: Member, members: Sequence[Member]) -> Links:
     return Links(
         tuple(sorted(listen)),
         tuple(sorted(allowed)),
-        () if member.whole else (*before, *behind),
+        () if member.first else (*before, *behind),
     )

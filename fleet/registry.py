@@ -47,10 +47,15 @@ class Reference:
     repository: str
     tag: str
 
-    def url(self, kind: str, name: str) -> str:
-        """Where the registry keeps manifest or blob ``name``; http only on this machine."""
+    @property
+    def base(self) -> str:
+        """Scheme and host; http only on this machine."""
         scheme = "http" if is_loopback(urlsplit(f"//{self.host}").hostname or "") else "https"
-        return f"{scheme}://{self.host}/v2/{self.repository}/{kind}/{name}"
+        return f"{scheme}://{self.host}"
+
+    def url(self, kind: str, name: str) -> str:
+        """Where the registry keeps manifest or blob ``name``."""
+        return f"{self.base}/v2/{self.repository}/{kind}/{name}"
 
 
 def reference(text: str) -> Reference:

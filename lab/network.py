@@ -56,13 +56,17 @@ def mend(state: State, host: LabHost) -> None:
 
 def cap(state: State, host: LabHost, mbit: float) -> None:
     """Let the host's cable carry so much each way; 0 takes the limit away."""
-    ends = ((state.netns, host.name), (host_netns(state, host), "eth0"))
-    for netns, device in ends:
-        if mbit:
-            rate = ("rate", f"{int(mbit * 1000)}kbit", "burst", "64kb", "latency", "50ms")
-            run("tc", "-n", netns, "qdisc", "replace", "dev", device, "root", "tbf", *rate)
-        else:
-            run("tc", "-n", netns, "qdisc", "del", "dev", device, "root", check=False)
+    limit(state.netns, host.name, mbit)
+    limit(host_netns(state, host), "eth0", mbit)
+
+
+def limit(netns: str, device: str, mbit: float) -> None:
+    """Let a device send so much; 0 takes the limit away. ``br0``: what the control side sends."""
+    if mbit:
+        rate = ("rate", f"{int(mbit * 1000)}kbit", "burst", "64kb", "latency", "50ms")
+        run("tc", "-n", netns, "qdisc", "replace", "dev", device, "root", "tbf", *rate)
+    else:
+        run("tc", "-n", netns, "qdisc", "del", "dev", device, "root", check=False)
 
 
 def remove(name: str) -> None:

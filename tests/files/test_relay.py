@@ -6,13 +6,15 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 from errors import HostError
-from relay_client import Client, Source
+from relay_client import CONNECT_S, Client, Source
 from relay_server import Server
 from shelf import Item, Shelf
 
@@ -83,7 +85,7 @@ def test_an_address_that_is_not_listed_gets_not_a_byte(tmp_path: Path) -> None:
     with serving(filled(tmp_path / "a"), allowed=("192.0.2.1",)) as port:
         with socket.create_connection((SELF, port), 5) as stranger:
             assert stranger.recv(99) == b""
-        with pytest.raises(HostError, match="no host has sent a byte"):
+        with pytest.raises(HostError, match="no other host can be reached at TCP port"):
             take(empty(tmp_path / "b"), port)
 
 
@@ -94,6 +96,32 @@ def test_who_does_not_know_the_secret_gets_nothing(tmp_path: Path) -> None:
     ):
         take(empty(tmp_path / "b"), port, secret="t")
     assert (tmp_path / "b" / f"{SHA256}.fanout").stat().st_size == 0
+
+
+def test_where_nobody_listens_it_is_told_in_seconds(tmp_path: Path) -> None:
+    with serving(Shelf([])) as port:
+        pass
+    began = time.monotonic()
+    with pytest.raises(HostError, match=f"no other host can be reached at TCP port {port}"):
+        take(empty(tmp_path / "b"), port, patience_s=60)
+    assert time.monotonic() - began < 2 * CONNECT_S
+
+
+def test_the_next_file_is_asked_for_while_one_still_comes(tmp_path: Path) -> None:
+    contents = {hashlib.sha256(text).hexdigest(): text for text in (CONTENT, b"", b"2", b"three")}
+    here, there = tmp_path / "a", tmp_path / "b"
+    here.mkdir()
+    given, taken = Shelf([]), Shelf([])
+    for sha256, text in contents.items():
+        (here / sha256).write_bytes(text)
+        given.items[sha256] = Item(sha256, len(text), here / sha256, here / "none", len(text))
+        taken.items[sha256] = Item(sha256, len(text), there / sha256, there / f"{sha256}.fanout")
+    items = list(taken.items.values())
+    with serving(given) as port:
+        client = Client(taken, SECRET, [Source(SELF, port, False)], 2.0, begin_s=0)
+        for item, following in zip_longest(items, items[1:]):
+            client.fetch(item, lambda: None, following)
+    assert {sha256: (there / sha256).read_bytes() for sha256 in contents} == contents
 
 
 def test_a_source_without_the_file_is_left_for_one_that_has_it(tmp_path: Path) -> None:

@@ -41,3 +41,10 @@ def test_the_fabric_is_used_between_hosts_that_share_it_and_only_there() -> None
     first = links(members[0], members)
     assert first.listen == ("192.0.2.1", "192.168.7.1")
     assert first.allowed == ("192.0.2.3", "192.168.7.2")
+
+
+def test_the_origin_is_first_asks_nobody_and_is_asked_for_what_still_comes() -> None:
+    members = [host(1), Member("spark-02", "192.0.2.2", origin=True), host(3)]
+    assert names(chain(members)) == "2 1 3"
+    assert links(members[1], members).sources == ()
+    assert links(members[0], members).sources == (("192.0.2.2", False), ("192.0.2.3", True))

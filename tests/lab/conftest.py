@@ -44,6 +44,7 @@ LONG = {
     "test_fanout_faults",
     "test_gateway",
     "test_host_half_arm64",
+    "test_image_fanout",
     "test_lab_arm64",
     "test_nfs_vm",
     "test_injection",

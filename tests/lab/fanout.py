@@ -17,6 +17,11 @@ NAME = "models--lab--sharded"
 FOLDER = f"/srv/models/hub/{NAME}"
 SHARDS = 14
 UNITS = "vllm-fleet-fan-out-*"
+CLOSE = (
+    "nft add table inet closed && "
+    "nft add chain inet closed in '{ type filter hook input priority 0; }' && "
+    f"nft add rule inet closed in tcp dport {PORT} drop"
+)
 WHOLE = f"""python3 - <<'END'
 import glob, hashlib, json, pathlib
 [path] = glob.glob("/var/lib/vllm-fleet/models/{NAME}/{"?" * 40}.json")
