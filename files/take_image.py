@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import command
+import layout
 import notify
 from blob_filler import Filler
 from errors import HostError, exit_code
@@ -114,6 +115,13 @@ def clean(request: dict[str, Any]) -> None:
     forget_endpoint(request)
 
 
+def drop_others(digest: str) -> None:
+    """What transfers of other images left when they could not clean up: none of them runs now."""
+    for path in layout.IMAGES.glob("*"):
+        if path.name.partition(".")[0] != digest.removeprefix("sha256:"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def forget_endpoint(request: dict[str, Any]) -> None:
     """The image keeps its own name alone."""
     listed = ["docker", "images", "--digests", "--format", "{{.Repository}}@{{.Digest}}"]
@@ -130,6 +138,7 @@ def main() -> int:
         return 0
     servers: list[Server] = []
     try:
+        drop_others(request["digest"])
         share(request, json.loads(Path(sys.argv[2]).read_text()), servers)
     except (HostError, OSError) as error:
         print(f"{request['image']}: not from other hosts: {error}", flush=True)

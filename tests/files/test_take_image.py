@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import layout
 import pytest
+import take_image
 from blob_filler import Filler
 from errors import HostError
 from pull_endpoint import REPOSITORY, Endpoint
@@ -149,3 +151,18 @@ def test_a_bad_blob_is_thrown_away_and_fetched_from_the_registry(tmp_path: Path)
 def test_a_registry_that_does_not_have_it_is_told(tmp_path: Path) -> None:
     with registry(tmp_path / "r") as origin, pytest.raises(HostError, match="404"):
         origin.manifest(f"sha256:{'0' * 64}")
+
+
+def test_what_a_power_cut_left_of_another_image_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "IMAGES", tmp_path)
+    own, other = "a" * 64, "b" * 64
+    for name in (own, other):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LARGE).write_bytes(b"")
+        for end in (".json", ".links.json"):
+            (tmp_path / f"{name}{end}").write_text("{}")
+    take_image.drop_others(f"sha256:{own}")
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {own}
+    assert (tmp_path / own / LARGE).exists() and len(list(tmp_path.iterdir())) == 3
