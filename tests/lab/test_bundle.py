@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.lab.test_deploy import evidence, grand_total
 
 HOSTS = 2
 HOST = "spark-01"
+AT = "http://127.0.0.1:8474/v2/"
 FLEET = (sys.executable, "-m", "fleet", "bundle")
 SOURCES = "/etc/apt/sources.list.d/ubuntu.sources"
 
@@ -79,6 +81,28 @@ def bundled(lab: Lab, keeper: Keeper, tmp_path_factory: pytest.TempPathFactory) 
     keeper.close()
 
 
+def asked(lab: Lab, bundled: Path) -> dict[str, str]:
+    return {"vllm_image": lab.state.images["vllm-standin"], "bundle": str(bundled)}
+
+
+def reaches(lab: Lab) -> bool:
+    """Whether the host finds the bundle."""
+    return lab.run(HOST, f"curl -sm 5 {AT}", check=False).returncode == 0
+
+
+def test_a_killed_run_takes_the_bundle_away_from_the_host(lab: Lab, bundled: Path) -> None:
+    killed = lab.start_pyinfra("deploy.py", data=asked(lab, bundled))
+    end = time.monotonic() + 120
+    while not reaches(lab):
+        assert killed.poll() is None and time.monotonic() < end
+        time.sleep(0.5)
+    killed.kill()
+    killed.communicate()
+    while reaches(lab):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
 def test_bare_hosts_without_a_network_are_deployed_to_an_answer(lab: Lab, bundled: Path) -> None:
     for url in (
         "https://huggingface.co",
@@ -86,15 +110,14 @@ def test_bare_hosts_without_a_network_are_deployed_to_an_answer(lab: Lab, bundle
         "https://download.docker.com",
         "http://archive.lab/ubuntu",
     ):
-        asked = lab.run(HOST, f"curl -sm 5 {url}", check=False)
-        assert asked.returncode == 7, f"{url}: refused, as nobody listens: {asked}"
-    data = {"vllm_image": lab.state.images["vllm-standin"], "bundle": str(bundled)}
-    done = lab.pyinfra("deploy.py", data=data)
+        done = lab.run(HOST, f"curl -sm 5 {url}", check=False)
+        assert done.returncode == 7, f"{url}: refused, as nobody listens: {done}"
+    done = lab.pyinfra("deploy.py", data=asked(lab, bundled))
     assert done.returncode == 0, done.stdout[-6000:]
     served = evidence(done.stdout)["hosts"]
     assert isinstance(served, list) and [each["host"] for each in served] == lab.names
     assert all(each["proved"] and each["completion"] for each in served)
-    again = lab.pyinfra("deploy.py", data=data)
+    again = lab.pyinfra("deploy.py", data=asked(lab, bundled))
     assert again.returncode == 0, again.stdout[-6000:]
     assert grand_total(again.stdout)[1] == 0, again.stdout[-6000:]
     for host in lab.names:
@@ -107,7 +130,7 @@ def as_online(lab: Lab, host: str) -> None:
     assert digest in lab.text(host, "docker image ls --digests --no-trunc")
     kept = lab.text(host, "cat /etc/apt/sources.list.d/vllm-fleet-docker.sources")
     assert "URIs: https://download.docker.com/linux/ubuntu" in kept
-    assert lab.run(host, "curl -sm 5 http://127.0.0.1:8474/v2/", check=False).returncode == 7
+    assert lab.run(host, f"curl -sm 5 {AT}", check=False).returncode == 7
 
 
 def test_every_file_is_as_it_was_collected_until_one_changes(bundled: Path) -> None:
