@@ -4,6 +4,7 @@ exporter and our own figures on loopback, and HAProxy in front of them and of vL
 
 from __future__ import annotations
 
+import functools
 import json
 
 import layout
@@ -28,6 +29,7 @@ PROGRAM = "host_metrics"
 GIB = 2**30
 
 
+@functools.cache
 def unit_files() -> dict[str, str]:
     """Unit → the text of its file."""
     program = layout.PROGRAMS / f"{PROGRAM}.py"
@@ -60,10 +62,14 @@ def files(settings: Settings) -> dict[str, File]:
 
 
 def watch(settings: Settings) -> Watch:
+    units = tuple(unit_files())
+    if not members.MONITORS:
+        left = Watch(files=tuple(f"{UNITS}/{name}" for name in units), units=units)
+        return instances.watch(prometheus.DOOR) | left
     own = Watch(
         files=(*files(settings), str(layout.METRICS), *instances.unit_file()),
         packages=(EXPORTER,),
-        units=tuple(unit_files()),
+        units=units,
     )
     return instances.watch(prometheus.DOOR) | own
 
