@@ -13,7 +13,7 @@ import pytest
 
 from lab.testing import Done, Lab
 from tests import browser
-from tests.lab.conftest import settled
+from tests.lab.conftest import deploy_first, settled
 from tests.lab.test_deploy import SESSIONS, grand_total, standin
 from tests.lab.test_remove import OURS
 
@@ -79,12 +79,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Watched:
     """Two replicas that serve the stand-in, and what stands in front of them and watches them."""
-    if not lab.kept("deployed"):
-        first = lab.names[0]
-        done = lab.pyinfra("deploy.py", "--limit", first, data=standin(lab))
-        assert done.returncode == 0, done.stdout[-6000:]
-        lab.keep(first, "deployed")
-    lab.give("deployed")
+    lab.give("deployed", lambda: deploy_first(lab))
     settled(lab)
     lab.reset(lab.names[-1])
     found = Watched(lab, tmp_path_factory.mktemp("watched"))
