@@ -1,4 +1,4 @@
-"""The API port reaches only those it is meant for. A table of our own; ssh is not in it."""
+"""API and gateway ports reach only who is meant to. A table of our own; ssh is not in it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,36 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
+from deploys import members
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, refuse, tree
-from fleet import host_files
+from fleet import gateway, host_files
 from fleet.settings import Settings
 
 
 def ports(settings: Settings) -> tuple[int, ...]:
-    """The API's, and vLLM's own: releases from before there was a proxy listen beyond loopback."""
-    return tuple(sorted({settings.port, settings.open_port}))
+    """The gateway's, where the host is one; the API's, and vLLM's own: releases from before there
+    was a proxy listen beyond loopback."""
+    name = settings.host
+    of_gateway = {settings.gateway_port} if name in members.GATEWAYS else set()
+    of_server = {settings.port, settings.open_port} if name in members.SERVING else set()
+    return tuple(sorted(of_gateway | of_server))
+
+
+def _with_gateways(settings: Settings) -> Settings:
+    """Whoever else may reach a replica, the gateways have to."""
+    gateways = gateway.unlimited(map(members.reached_at, members.gateways(host.inventory)))
+    allowed = dict.fromkeys((*settings.allowed_sources, *gateways))
+    return settings.model_copy(update={"allowed_sources": tuple(allowed)})
+
+
+def _files(settings: Settings) -> dict[str, str]:
+    return host_files.firewall(_with_gateways(settings), ports(settings))
 
 
 def watch(settings: Settings) -> Watch:
     return Watch(
-        files=tuple(host_files.firewall(settings, ports(settings))),
+        files=tuple(_files(settings)),
         units=(host_files.FIREWALL,),
         ports=ports(settings),
     )
@@ -41,7 +57,8 @@ def loaded(settings: Settings) -> Commands:
     now = current(settings)
     unit = now.units.get(host_files.FIREWALL)
     enabled = unit is not None and unit.UnitFileState == "enabled"
-    if enabled and now.firewall == host_files.firewall_digest(settings, ports(settings)):
+    wanted = host_files.firewall_digest(_with_gateways(settings), ports(settings))
+    if enabled and now.firewall == wanted:
         host.noop("the rules are loaded")
         return
     forget()
@@ -58,10 +75,14 @@ def lockout(settings: Settings) -> str:
         here = [x.cmd or "" for x in listeners if x.port == port]
         if port == ours or any("sshd" in command for command in here):
             return (
-                f"firewall: found sshd on port {port}, which is the API port; "
+                f"firewall: found sshd on port {port}, which is {_whose(settings, port)} port; "
                 "closing it would cut this connection: choose another port"
             )
     return ""
+
+
+def _whose(settings: Settings, port: int) -> str:
+    return "the API" if port in (settings.port, settings.open_port) else "the gateway's"
 
 
 @operation()
@@ -82,7 +103,7 @@ def unloaded(settings: Settings) -> Commands:
 
 @deploy("Firewall")
 def run(*, settings: Settings) -> None:
-    texts = host_files.firewall(settings, ports(settings))
+    texts = _files(settings)
     units = (host_files.FIREWALL,)
     if settings.firewall:
         files = {path: File(text) for path, text in texts.items()}

@@ -10,8 +10,8 @@ from pyinfra.api.command import FunctionCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
+from deploys import firewall, members, programs, proxy, remote
 from deploys import haproxy as instances
-from deploys import members, programs, proxy, remote
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, refuse, tree
 from deploys.report import RUN
@@ -151,6 +151,8 @@ def run(*, settings: Settings) -> None:
     if settings.host not in members.GATEWAYS:
         gone(name="Take down the gateway", settings=settings)
         return
+    if settings.host not in members.SERVING:
+        firewall.run(settings=settings)
     unit = instances.unit(gateway.INSTANCE)
     instances.present(name="Install HAProxy", settings=settings)
     tree(

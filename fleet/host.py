@@ -199,12 +199,14 @@ class NetworkSettings(ReplicaSettings):
 
     firewall: bool = Field(
         default=False,
-        description="Manage an nftables table that closes the API port to all but allowed_sources",
+        description="Manage an nftables table that closes the API's and the gateway's port to all "
+        "but allowed_sources and the gateways",
     )
     allowed_sources: Networks = Field(
         default=(),
         validate_default=True,
-        description="Networks that may reach the API port; the host itself always may",
+        description="Networks that may reach these ports; the host itself and the gateways always "
+        "may",
     )
 
     @field_validator("allowed_sources")
