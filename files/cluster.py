@@ -16,6 +16,7 @@ from errors import HostError
 from release import Release
 
 CONFIG = "/etc/vllm-fleet-release/vllm.yaml"  # in the container, see fleet/render.py
+STORE_BYTES = 2**30
 _V4_AS_V6 = "0000:0000:0000:0000:0000:ffff:"
 
 
@@ -91,7 +92,7 @@ def write_override(replica: Replica, rank: Rank) -> Path:
 def words(replica: Replica, rank: Rank) -> dict[str, object]:
     """The command of this rank's container, and its entry point where it is not the image's."""
     if replica.backend == "ray":
-        return {"entrypoint": ["bash", "-c"], "command": [_ray(replica, rank)]}
+        return {"entrypoint": ["sh", "-c"], "command": [_ray(replica, rank)]}
     mine = ["--config", CONFIG, "--node-rank", str(rank.number)]
     return {"command": [*mine, "--headless"] if rank.number else mine}
 
@@ -99,14 +100,16 @@ def words(replica: Replica, rank: Rank) -> dict[str, object]:
 def _ray(replica: Replica, rank: Rank) -> str:
     """Ray's node in the same container: head and server, or a worker that waits for the head."""
     head = f"{replica.ranks[0].address}:{replica.port}"
+    # vLLM's data take their own way, so Ray's store may be small: memory is the GPU's as well.
+    each = f"--node-ip-address={rank.address} --num-gpus=1 --object-store-memory={STORE_BYTES}"
     if rank.number:
         return (
             f"until ray health-check --address {head}; do sleep 1; done; "
-            f"exec ray start --address={head} --node-ip-address={rank.address} --block"
+            f"exec ray start --address={head} {each} --block"
         )
     return (
-        f"ray start --head --node-ip-address={rank.address} --port={replica.port} "
-        f"--include-dashboard=false && exec vllm serve --config {CONFIG}"
+        f"ray start --head --port={replica.port} {each} --include-dashboard=false "
+        f"&& exec vllm serve --config {CONFIG}"
     )
 
 

@@ -79,6 +79,6 @@ def test_each_rank_has_its_own_words() -> None:
     assert cluster.words(mp, ranks[1])["command"][-2:] == ["1", "--headless"]  # type: ignore[index]
     ray = Replica("pair", "ray", 6379, True, ranks)
     [head], [worker] = (cluster.words(ray, rank)["command"] for rank in ranks)  # type: ignore[misc]
-    assert "ray start --head --node-ip-address=127.0.0.1 --port=6379" in head
+    assert "ray start --head --port=6379 --node-ip-address=127.0.0.1 --num-gpus=1" in head
     assert head.endswith(f"exec vllm serve --config {cluster.CONFIG}")
     assert "--address=127.0.0.1:6379" in worker and "--block" in worker and "vllm" not in worker

@@ -30,9 +30,10 @@ SOCKET = "/run/vllm-fleet-haproxy-gateway/admin.sock"
 class Gateway:
     """The lab, its keys, and a folder for what is measured."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, image: str = "vllm-standin") -> None:
         self.lab = lab
         self.folder = folder
+        self.image = image
         self.access = AccessSettings(secrets_dir=str(folder / "secrets"))
 
     @property
@@ -46,7 +47,10 @@ class Gateway:
     def run(self, deploy: str, *words: str, code: int = 0, **data: str) -> Done:
         own = {"listen": "0.0.0.0", "secrets_dir": self.access.secrets_dir, "drain_limit_s": "60"}
         done = self.lab.pyinfra(
-            deploy, *words, data={**standin(self.lab), **own, **data}, inventory=INVENTORY
+            deploy,
+            *words,
+            data={"vllm_image": self.lab.state.images[self.image], **own, **data},
+            inventory=INVENTORY,
         )
         if done.returncode != code:
             pytest.fail(f"{deploy}: exit {done.returncode}, wanted {code}\n{done.stdout[-9000:]}")
@@ -67,7 +71,7 @@ class Gateway:
             *(sys.executable, "-m", "lab.load", str(out), f"https://{address}:443/v1"),
             *("--model", "lab/tiny", "--key-file", str(vault.key_path(self.access))),
             *("--ca", str(vault.certificates(self.access)), "--name", self.name),
-            *("--rate", str(rate), "--seconds", "400", "--slow-tokens", str(tokens)),
+            *("--rate", str(rate), "--seconds", "900", "--slow-tokens", str(tokens)),
         ]
         with inside(self.lab.state.netns):
             process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)

@@ -23,10 +23,10 @@ def pair(lab: Lab) -> Fleet:
     return deployed(lab, "vllm-standin")
 
 
-def deployed(lab: Lab, image: str, bound_s: float = 420) -> Fleet:
+def deployed(lab: Lab, image: str, bound_s: float = 420, data: Mapping[str, str] = PAIR) -> Fleet:
     """A replica of two hosts, from bare; no run of it takes longer than ``bound_s``."""
     fleet = Fleet(lab, image=image, bound_s=bound_s)
-    ran = fleet.run("deploy.py", **PAIR, vllm_mode=fleet.mode)
+    ran = fleet.run("deploy.py", **data, vllm_mode=fleet.mode)
     assert ran.code == 0, ran.output[-8000:]
     assert {r["outcome"] for r in ran.hosts.values()} == {"switched"}
     assert all(r["proved"] and r["completion"] for r in ran.hosts.values())
