@@ -19,11 +19,13 @@ from lab.network import inside
 from lab.testing import REPO, Done, Lab
 from tests.lab.conftest import deploy_first, settled
 from tests.lab.test_deploy import grand_total, standin
+from tests.lab.test_upgrade import NEW
 
 HOSTS = 5  # four replicas, the last one is the gateway
 INVENTORY = "lab/inventory_gateway.py"
 KNOBS = "/var/lib/vllm-fleet/cache/vllm/standin.json"
 CALM_S = 12.0
+DOCKERS = ("docker", "containerd", "compose")  # packages that no reboot is needed for
 SOCKET = "/run/vllm-fleet-haproxy-gateway/admin.sock"
 
 
@@ -166,6 +168,16 @@ def test_a_replica_that_a_killed_run_left_out_comes_back(gateway: Gateway) -> No
     assert f"{gateway.replicas[1]} is DRAIN" in done.stdout
     gateway.run("deploy.py", vllm_mode="lab-alternative")
     gateway.run("status.py", vllm_mode="lab-alternative")
+
+
+def test_an_upgrade_of_all_under_load_loses_no_request(gateway: Gateway) -> None:
+    pins = {name: NEW[name] for name in NEW if name.split("_")[0] in DOCKERS}
+    with gateway.load("upgrade") as out:
+        begin = time.time()
+        done = gateway.run("upgrade.py", vllm_mode="lab-alternative", **pins)
+        end = time.time()
+    assert done.stdout.count("in service at gateway") == len(gateway.replicas)
+    assert not failures(gateway.told("upgrade", out, begin, end))
 
 
 def test_a_host_that_loses_power_costs_only_what_it_had(gateway: Gateway) -> None:
