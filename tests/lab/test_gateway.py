@@ -92,11 +92,28 @@ class Gateway:
         marks = {"before": (0.0, begin), "during": (begin, end), "after": (end, 1e12)}
         text = f"\n{name}: {len(found)} sent, {sum(bool(r.error) for r in found)} failed, "
         text += f"{end - begin:.0f} s\n{table(found, marks)}\n"
+        self.note(text)
+        return found
+
+    def note(self, text: str) -> None:
+        """Print it, and keep it where $GATEWAY_FIGURES says."""
         if where := os.environ.get("GATEWAY_FIGURES"):
             with open(where, "a", encoding="utf-8") as file:
-                file.write(text)
+                file.write(f"{text}\n")
         print(text)
-        return found
+
+    def until_out(self, server: str, bound_s: float = 60) -> float:
+        """When the gateway took a server out, epoch seconds; asked on the gateway itself."""
+        program = (REPO / "files/gateway.py").read_text()
+        look = f"""
+import time
+end = time.time() + {bound_s}
+while not statuses({SOCKET!r})[{server!r}].startswith("DOWN") and time.time() < end:
+    time.sleep(0.05)
+print(time.time())
+"""
+        self.lab.write(self.name, "/tmp/until_out.py", program + look)
+        return float(self.lab.text(self.name, "python3 /tmp/until_out.py; rm /tmp/until_out.py"))
 
 
 @pytest.fixture(scope="module")
@@ -185,13 +202,14 @@ def test_a_host_that_loses_power_costs_only_what_it_had(gateway: Gateway) -> Non
     with gateway.load("kill") as out:
         begin = time.time()
         gateway.lab.kill(victim)
-        time.sleep(30)
+        out_s = gateway.until_out(victim) - begin
+        time.sleep(max(0.0, begin + 30 - time.time()))
         end = time.time()
     found = gateway.told("kill", out, begin, end)
     lost = failures(found)
     seen = [r.at for r in found if r.replica == victim and not r.error]
     last = max((r.at + r.seconds for r in lost), default=begin) - begin
-    print(f"failed {len(lost)}, all told {last:.1f} s after the kill")
+    gateway.note(f"out after {out_s:.1f} s; failed {len(lost)}, all told after {last:.1f} s")
     assert all(r.at <= begin + 0.5 for r in lost), lost
     assert all(r.replica in ("", victim) for r in lost), lost
     assert max(seen, default=0.0) <= begin + 0.5
