@@ -18,7 +18,7 @@ from lab.load import Record, read, table
 from lab.network import inside
 from lab.testing import REPO, Done, Lab
 from tests.lab.conftest import deploy_first, settled
-from tests.lab.test_deploy import grand_total, standin
+from tests.lab.test_deploy import grand_total
 from tests.lab.test_upgrade import NEW
 
 HOSTS = 5  # four replicas, the last one is the gateway
