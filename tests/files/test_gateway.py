@@ -175,7 +175,9 @@ def test_an_engine_that_dies_costs_only_the_answers_that_it_had_begun(endpoint: 
     found = read(out)
     spans = {"before": (0.0, begin), "during": (begin, begin + gone), "after": (begin + gone, 1e12)}
     print(f"\nout after {gone:.1f} s\n{table(found, spans)}")
-    assert all(r.stream and r.replica == "two" and r.at < begin for r in failed(found))
+    lost = failed(found)
+    told = [(round(r.at - begin, 2), r) for r in lost]
+    assert all(r.stream and r.replica == "two" and r.at < begin for r in lost), told
 
 
 def test_a_request_that_makes_servers_fail_reaches_two_and_takes_none_out(

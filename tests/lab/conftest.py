@@ -43,6 +43,7 @@ LONG = {
     "test_eight_hosts",
     "test_fanout_faults",
     "test_gateway",
+    "test_gateway_firewall",
     "test_host_half_arm64",
     "test_image_fanout",
     "test_lab_arm64",
