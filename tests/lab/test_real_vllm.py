@@ -16,9 +16,9 @@ from tests.lab.faulty import ALTERNATIVE, LENGTHS, Fleet
 HOSTS = 4
 REAL = ("spark-01", "spark-02")  # see lab/inventory_mixed.py
 pytestmark = pytest.mark.slow
-# Besides the load: vLLM's own stop, compose, the gate and its settling time. On two busy cores
-# (load average 10) 14 to 22 s were seen.
-OVERHEAD_S = 60.0
+# Besides the load: stop, compose, the gate and its settling time. On two busy cores (load average
+# 12 to 15) 6 and 9 s were seen.
+OVERHEAD_S = 30.0
 
 
 def record(fleet: Fleet, host: str, path: str) -> dict[str, Any]:
