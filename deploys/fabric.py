@@ -40,11 +40,12 @@ def files(wanted: Cabled, pair: tuple[Function, Function]) -> dict[str, File]:
 
 
 def settled(now: Snapshot, wanted: Cabled, pair: tuple[Function, Function]) -> bool:
-    """The file is as wanted, and so is the kernel; without a cable there is nothing to apply."""
+    """The file is as wanted, and so is the kernel; without a cable there is nothing to apply, but
+    a link that nobody has set up yet does not tell (carrier None) and is to be."""
     return not differing(now, files(wanted, pair)) and all(
         f.mtu == wanted.mtu and own in f.addresses
         for f, own in zip(pair, wanted.addresses, strict=True)
-        if f.carrier
+        if f.carrier is not False
     )
 
 
@@ -89,7 +90,6 @@ def configured(settings: Settings) -> Commands:
             "text": file.text,
             "netdevs": {f.netdev: own for f, own in zip(pair, wanted.addresses, strict=True)},
             "mtu": wanted.mtu,
-            "linked": [f.netdev for f in pair if f.carrier],
         },
     )
 
@@ -104,8 +104,7 @@ def proved(settings: Settings) -> Commands:
         host.noop("told once it is configured")
         return
     found = preflight_fabric.fabric(settings, now)
-    names = {finding.name for finding in found}
-    kept = [f for f in RUN.findings.get(host.name, []) if f.name not in names]
+    kept = [f for f in RUN.findings.get(host.name, []) if not f.name.startswith("fabric ")]
     RUN.findings[host.name] = [*kept, *found]
     wrong = [f for f in found if f.name in preflight_fabric.MENDED and f.level != "ready"]
     for finding in wrong if settings.replica else ():

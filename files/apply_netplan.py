@@ -1,8 +1,8 @@
 """Give network devices their addresses by netplan; the connection this runs over is not risked.
 
-Request: {"path", "text" (the netplan file), "netdevs": {name: address with prefix}, "mtu",
-"linked": [names with a cable]}. The file is tried beside the host's own ones in a temporary root
-first. When an address that the host had is gone afterwards, what was there before comes back.
+Request: {"path", "text" (the netplan file), "netdevs": {name: address with prefix}, "mtu"}. The
+file is tried beside the host's own ones in a temporary root first. When an address that the host
+had is gone afterwards, what was there before comes back.
 """
 
 import json
@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 APPLIED_S = 30
+# For addresses of other devices: our own connection may hang on them. Undone within 15 s or so, TCP
+# comes back in time for the run, which gives a silent host up after 35 s.
+LOST_S = 5
 SETTLE_S = 3
 
 
@@ -93,37 +96,49 @@ def others(request: dict[str, Any]) -> dict[str, set[str]]:
 
 
 def missing(request: dict[str, Any]) -> list[str]:
-    """What our devices still lack; one without a cable gets its address when it is plugged in."""
-    now = links()
+    """What our devices still lack."""
+    now, mtu = links(), request["mtu"]
     return [
-        f"{name} lacks {request['netdevs'][name]}, mtu {request['mtu']}"
-        for name in request["linked"]
-        if request["netdevs"][name] not in addresses(now.get(name, {}))
-        or now[name].get("mtu") != request["mtu"]
+        f"{name} lacks {address}, mtu {mtu}"
+        for name, address in request["netdevs"].items()
+        if lacks(now.get(name, {}), address, mtu)
     ]
+
+
+def lacks(link: dict[str, Any], address: str, mtu: int) -> bool:
+    """A device that is up without a cable gets its address when it is plugged in."""
+    flags = link.get("flags", ())
+    if "UP" not in flags:
+        return True
+    return "LOWER_UP" in flags and (address not in addresses(link) or link.get("mtu") != mtu)
 
 
 def applied(request: dict[str, Any], before: dict[str, set[str]]) -> None:
     """Fails when other devices lose addresses, or ours do not get theirs."""
     netplan("apply")
     time.sleep(SETTLE_S)
-    end = time.monotonic() + APPLIED_S
+    began = time.monotonic()
     while True:
-        now = others(request)
-        lost = [f"{n} {', '.join(had - now.get(n, set()))}" for n, had in before.items()
-                if had - now.get(n, set())]  # fmt: skip
-        late = missing(request)
-        if not lost and not late:
+        gone, late = lost(request, before), missing(request)
+        if not gone and not late:
             return
-        if time.monotonic() > end:
-            break
+        waited = time.monotonic() - began
+        if gone and waited > LOST_S:
+            told = "; ".join(f"{name} {', '.join(sorted(had))}" for name, had in gone.items())
+            raise Failed(f"netplan apply took away {told}; see what else netplan manages")
+        if waited > APPLIED_S:
+            raise Failed(
+                f"{'; '.join(late)} after {APPLIED_S} s; another manager holds it: "
+                "nmcli connection (delete its 'Wired connection' profile), networkctl status"
+            )
         time.sleep(0.5)
-    if lost:
-        raise Failed(f"netplan apply took away {'; '.join(lost)}; see what else netplan manages")
-    raise Failed(
-        f"{'; '.join(late)} after {APPLIED_S} s; another manager holds it: nmcli connection "
-        "(delete its 'Wired connection' profile), networkctl status"
-    )
+
+
+def lost(request: dict[str, Any], before: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What other devices had before and have not now."""
+    now = others(request)
+    gone = {name: had - now.get(name, set()) for name, had in before.items()}
+    return {name: had for name, had in gone.items() if had}
 
 
 def change(request: dict[str, Any]) -> None:
@@ -148,12 +163,11 @@ def restored(request: dict[str, Any], before: dict[str, set[str]]) -> str:
         time.sleep(SETTLE_S)
     except Failed as error:
         told = f"the file from before is back, but could not be applied ({error})"
-    now = others(request)
-    lost = [(a, name) for name, had in before.items() for a in sorted(had - now.get(name, set()))]
-    for address, name in lost:
+    gone = [(a, name) for name, had in lost(request, before).items() for a in sorted(had)]
+    for address, name in gone:
         subprocess.run(("ip", "address", "add", address, "dev", name), check=False, timeout=10)
-    by_hand = ", ".join(f"{address} on {name}" for address, name in lost)
-    return told + (f"; put back without netplan, until the next boot: {by_hand}" if lost else "")
+    by_hand = ", ".join(f"{address} on {name}" for address, name in gone)
+    return told + (f"; put back without netplan, until the next boot: {by_hand}" if gone else "")
 
 
 def main(request: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from fleet.snapshot import Snapshot
 
 SPEED = 200_000  # Mb/s that each function's link must have; PCI lets through about half of it
 BANDWIDTH = 90  # Gb/s of one function: 92 to 97 were measured on sound pairs
-MENDED = ("fabric mtu", "fabric gid", "fabric peers")  # what is in order once deploy.py was here
+# What must be in order once deploy.py was here.
+MENDED = ("fabric cable", "fabric mtu", "fabric gid", "fabric peers")
 Pair = tuple[Function, Function]
 
 
@@ -29,8 +30,11 @@ def fabric(settings: Settings, snapshot: Snapshot) -> list[Finding]:
         pair = cage(wanted, facts)
     except FabricError as error:
         return [_card(False, str(error), level)]
+    card = _card(True, " and ".join(f.netdev for f in pair), level)
+    if cut := [f.netdev for f in pair if not f.carrier]:  # all else follows from that
+        return [card, _cable(cut)]
     return [
-        _card(True, " and ".join(f.netdev for f in pair), level),
+        card,
         _link(pair),
         _mtu(wanted, pair),
         _gid(wanted, pair),
@@ -50,8 +54,20 @@ def _card(ok: bool | None, found: str, level: Level) -> Finding:
     )
 
 
+def _cable(cut: list[str]) -> Finding:
+    return check(
+        "fabric cable",
+        False,
+        f"no link on {' and '.join(cut)}",
+        wanted="a link on both functions of the cage",
+        remedy="plug the cable in at both ends, in the cage that fabric.cage names; deploy.py sets "
+        "up what nobody has yet; if it stays, take another cable",
+        level="warn",
+    )
+
+
 def _link(pair: Pair) -> Finding:
-    slow = [f for f in pair if not f.carrier or (f.speed or 0) < SPEED]
+    slow = [f for f in pair if (f.speed or 0) < SPEED]
     return check(
         "fabric link",
         not slow,
@@ -64,8 +80,6 @@ def _link(pair: Pair) -> Finding:
 
 
 def _speed(function: Function) -> str:
-    if not function.carrier:
-        return "without a link"
     return f"{function.speed} Mb/s" if function.speed else "at an unknown speed"
 
 

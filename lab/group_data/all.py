@@ -24,7 +24,7 @@ toolkit_key_fingerprint = _state.fingerprints.get("toolkit", "")
 docker_key_fingerprint = _state.fingerprints.get("docker", "")
 
 allow_reboot = True
-reboot_timeout_s = 60
+reboot_timeout_s = 180  # a boot takes a second, on a busy machine a minute
 
 # A tiny model on a busy machine
 bench_input = [64]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -38,12 +39,10 @@ def apply(folder: Path, good: str, back: str = "true") -> subprocess.CompletedPr
     (folder / "bin/netplan").chmod(0o755)
     request = {
         "path": str(path), "text": "network: {}\n", "netdevs": {"fast0": "192.168.100.1/24"},
-        "mtu": 9000, "linked": ["fast0"],
+        "mtu": 9000,
     }  # fmt: skip
     text = programs.stdin("apply_netplan", request)
-    hurried = text.replace("APPLIED_S = 30", "APPLIED_S = 1").replace(
-        "SETTLE_S = 3", "SETTLE_S = 0"
-    )
+    hurried = re.sub(r"^(APPLIED|LOST|SETTLE)_S = \d+$", r"\1_S = 0", text, flags=re.MULTILINE)
     (folder / "program.py").write_text(hurried)
     script = f"{LINKS}\npython3 {folder}/program.py; code=$?; ip -j address show; exit $code"
     return subprocess.run(

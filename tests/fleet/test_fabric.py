@@ -152,7 +152,7 @@ def test_what_is_in_order_is_ready_and_who_has_no_fabric_is_not_asked(files: Cat
     [
         (facts({"speed": 100_000}), "fabric link", "enp1s0f0np0 100000 Mb/s"),
         (facts({"speed": None}), "fabric link", "at an unknown speed"),
-        (facts(second={"carrier": False}), "fabric link", "without a link"),
+        (facts(second={"carrier": False}), "fabric cable", "no link on"),
         (facts({"mtu": 1500}), "fabric mtu", "enp1s0f0np0 1500"),
         (facts({"gids": []}), "fabric gid", "none"),
         (facts(reached={"192.168.100.2": False}), "fabric peers", "no answer from 192.168.100.2"),

@@ -41,6 +41,7 @@ LONG = {
     "test_build",
     "test_bundle",
     "test_eight_hosts",
+    "test_fabric",
     "test_fanout_faults",
     "test_gateway",
     "test_gateway_firewall",
