@@ -115,7 +115,7 @@ def _fetch(state: State, host: Host) -> bool:
         host.log(f"worth little: {line}")
     host.log(f"result: {path}")
     if why := found.get("failed"):
-        return tell(host, f"benchmark: {why}; the rest is in {path}")
+        return tell(host, f"benchmark, offline: {why}; the rest is in {path}")
     return True
 
 

@@ -190,10 +190,11 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     if request["offline"]:
         try:
             found["offline"] = offline.measured(release, request, FOLDER)
+            found["failed"] = "; ".join(filter(None, (o.get("failed") for o in found["offline"])))
         except offline.NotBack:
             raise
         except HostError as error:  # the sweep was measured all the same
-            found["failed"] = f"offline: {error}"
+            found["failed"] = str(error)
     return {**found, "problems": problems, "finished": time.time()}
 
 

@@ -40,8 +40,8 @@ class NotBack(HostError):
 
 
 def measured(release: Release, request: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Each pair of lengths by both benchmarks; raises HostError, and the server is back in any
-    case. ``folder``: where the client writes."""
+    """Each pair of lengths by both benchmarks: its result, or why it failed. Raises HostError where
+    none could begin, NotBack where the server stays down. ``folder``: where the client writes."""
     if release.replica:
         raise Refused("offline: found a replica of several hosts; allowed: one that serves alone")
     found = []
@@ -49,9 +49,11 @@ def measured(release: Release, request: dict[str, Any], folder: Path) -> list[di
         for tokens_in, tokens_out in product(request["inputs"], request["outputs"]):
             for name, words in benches(request, tokens_in, tokens_out).items():
                 print(f"offline {name}: input {tokens_in}, output {tokens_out}", flush=True)
-                result = run(release, name, words, folder)
-                lengths = {"input": tokens_in, "output": tokens_out}
-                found.append({"bench": name, **lengths, "result": result})
+                one = {"bench": name, "input": tokens_in, "output": tokens_out}
+                try:
+                    found.append({**one, "result": run(release, name, words, folder)})
+                except HostError as error:
+                    found.append({**one, "failed": str(error)})
     return found
 
 

@@ -101,6 +101,7 @@ def offline(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "requests/s": _rounded(one.result.get("requests_per_second"), 2),
             "tokens/s, both ways": _rounded(one.result.get("tokens_per_second"), 1),
             "latency s, mean": _rounded(one.result.get("avg_latency"), 3),
+            "failed": one.failed,
         }
         for run in runs
         for one in run.offline

@@ -57,12 +57,14 @@ class Point(Lenient):
 
 
 class Offline(Lenient):
-    """One run of `vllm bench throughput` or `latency`; ``result`` is its own JSON, times in s."""
+    """One run of `vllm bench throughput` or `latency`; ``result`` is its own JSON, times in s, and
+    ``failed`` why there is none."""
 
     bench: str
     input: int
     output: int
-    result: dict[str, Any]
+    result: dict[str, Any] = {}
+    failed: str = ""
 
 
 class Run(Lenient):

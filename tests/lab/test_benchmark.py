@@ -18,13 +18,24 @@ pytestmark = pytest.mark.slow
 LINES = ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00))  # one a mode
 
 
-def measured(fleet: Fleet, **data: str) -> Path:
+def measured(fleet: Fleet, code: int = 0, **data: str) -> Path:
     folder = REPO / "evidence/benchmark"
     before = set(folder.glob("*.json"))
     ran = fleet.run("benchmark.py", vllm_mode=fleet.mode, **data)
-    assert ran.code == 0, ran.output[-8000:]
+    assert ran.code == code, ran.output[-8000:]
     (found,) = set(folder.glob("*.json")) - before
     return found
+
+
+def offline(fleet: Fleet) -> Path:
+    """The offline part alone. vLLM's latency asks with token ids up to 9,999, and the lab's model
+    has only hundreds: it fails, which is told, and leaves the rest."""
+    path = measured(fleet, code=1, bench_offline="true", bench_repeats="0")
+    seen = {one["bench"]: one for one in json.loads(path.read_text())["offline"]}
+    assert seen["throughput"]["result"]["tokens_per_second"] > 0, seen
+    assert "out of vocabulary" in seen["latency"]["failed"], seen
+    assert fleet.serves() == {"spark-01": fleet.mode}
+    return path
 
 
 def test_two_modes_are_measured_side_by_side(
@@ -38,7 +49,7 @@ def test_two_modes_are_measured_side_by_side(
     ran = fleet.run()
     assert ran.code == 0, ran.output[-8000:]
     fleet.mode = fleet.other
-    found.append(measured(fleet, bench_offline="true"))
+    found.append(measured(fleet))
     for path in found:
         run = json.loads(path.read_text())
         assert len(run["points"]) == 4, run
@@ -48,10 +59,7 @@ def test_two_modes_are_measured_side_by_side(
             for p in run["points"]
         )
         assert run["problems"] == [], run["problems"]
-    offline = {one["bench"]: one["result"] for one in json.loads(found[1].read_text())["offline"]}
-    assert offline["throughput"]["tokens_per_second"] > 0, offline
-    assert offline["latency"]["avg_latency"] > 0, offline
-    assert "offline" not in json.loads(found[0].read_text())
+    found.append(offline(fleet))
     argv = [sys.executable, "-m", "fleet", "report", "--out", str(tmp_path), *map(str, found)]
     assert subprocess.run(argv, cwd=REPO).returncode == 0
     seen = browser.picture_of(tmp_path / "report.html", tmp_path / "report.png", height=2600)
