@@ -65,8 +65,12 @@ class Gateway:
             self.lab.run(name, f"mv {KNOBS}.new {KNOBS}")
 
     @contextmanager
-    def load(self, name: str, rate: float = 8.0, tokens: int = 400) -> Iterator[Path]:
-        """Constant load meanwhile, from CALM_S before to CALM_S after what is done in it."""
+    def load(self, name: str, rate: float = 3.0, tokens: int = 400) -> Iterator[Path]:
+        """Constant load meanwhile, from CALM_S before to CALM_S after what is done in it.
+
+        One of ten takes 20 s, so that seven or eight are under way at once: lab-alternative lets
+        four into an engine.
+        """
         out = self.folder / f"{name}.jsonl"
         address = self.lab.state.host(self.name).address
         words = [
