@@ -12,7 +12,7 @@ import pytest
 from lab import lifecycle
 from lab.cgroup import TOP, hierarchies
 from lab.paths import RUN, disk_dir
-from lab.testing import REPO
+from lab.testing import REPO, Keeper
 
 NAME = "trace"
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -113,7 +113,8 @@ def test_a_killed_up_is_healed_by_the_next(seconds: float) -> None:
 
 
 @pytest.mark.alone
-def test_the_machines_settings_come_back_with_the_last_lab() -> None:
+def test_the_machines_settings_come_back_with_the_last_lab(keeper: Keeper) -> None:
+    keeper.close()
     assert not any(RUN.glob("*/")), "another lab is up and still needs them: python -m lab down"
     before = INOTIFY.read_text()
     succeed("up", "--hosts", "1")
