@@ -31,3 +31,5 @@ bench_input = [64]
 bench_output = [32]
 bench_concurrency = [1, 4]
 bench_repeats = 2
+
+del _state  # pyinfra would take it for a setting
