@@ -59,7 +59,7 @@ def test_show_prints_all_files_and_the_arithmetic(capsys: pytest.CaptureFixture[
 def test_show_invents_nothing_for_a_model_that_is_not_locked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = "GadflyII/Qwen3-Coder-Next-NVFP4"
+    model = "example/Unknown-NVFP4"
     assert not models.is_locked(model)
     code, out, _ = run(capsys, "show", "nvfp4", "--model", model)
     assert code == 0
