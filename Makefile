@@ -1,11 +1,11 @@
 # make demo   two simulated GB10 hosts, from bare to a proven answer
-# make test   the lab included     make test-long   faults in every phase, arm64, the real server
+# make test   the lab included     make test-long   arm64, the real server, many hosts
 # make check  the fast tier
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long check part-decisions part-rest lint down clean
+.PHONY: demo test test-long check part-pure part-rest lint down clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m lab demo
@@ -17,7 +17,7 @@ LAB_TESTS := $(BIN)/python -m pytest --numprocesses $(LABS) --dist loadfile test
 FAST := -m "not vllm and not slow"
 
 test: $(VENV)/ready
-	$(MAKE) --no-print-directory -j2 -O part-decisions part-rest
+	$(MAKE) --no-print-directory -j2 -O part-pure part-rest
 	$(BIN)/python -m pytest -m alone tests/lab
 	$(LAB_TESTS) -m "not long and not alone"
 
@@ -25,14 +25,15 @@ test-long: $(VENV)/ready
 	$(LAB_TESTS) -m long
 
 check: $(VENV)/ready
-	$(MAKE) --no-print-directory -j2 -O part-decisions part-rest ONLY='$(FAST)'
+	$(MAKE) --no-print-directory -j2 -O part-pure part-rest ONLY='$(FAST)'
 
 # Two parts side by side; each prints when it is done.
-part-decisions:
-	$(BIN)/python -m pytest $(ONLY) tests/fleet tests/vllm
+part-pure:
+	$(BIN)/python -m pytest $(ONLY) tests/fleet tests/vllm tests/files
 
 part-rest:
-	$(BIN)/python -m pytest $(ONLY) --ignore=tests/fleet --ignore=tests/vllm --ignore=tests/lab
+	$(BIN)/python -m pytest $(ONLY) --ignore=tests/fleet --ignore=tests/vllm --ignore=tests/files \
+		--ignore=tests/lab
 
 lint: $(VENV)/ready
 	$(BIN)/python -m pytest tests/test_linters.py

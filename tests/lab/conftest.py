@@ -31,10 +31,8 @@ from lab.testing import Keeper, Lab
 from tests.lab.fault_table import ROWS, Row, table
 from tests.lab.faulty import Fleet
 
-# Minutes each: faults in every phase, emulated arm64, the real server. Run by ``make test-long``.
+# Minutes each: the real server, emulated arm64, many hosts. Run by ``make test-long``.
 LONG = {
-    "test_activate",
-    "test_activate_interrupted",
     "test_arguments",
     "test_bench_gate",
     "test_benchmark",
@@ -51,7 +49,6 @@ LONG = {
     "test_nfs_vm",
     "test_injection",
     "test_monitoring",
-    "test_operations",
     "test_proxy",
     "test_real_gateway",
     "test_real_replica",
@@ -61,11 +58,6 @@ LONG = {
     "test_real_vllm",
     "test_replicas",
     "test_secrets",
-    "test_serve",
-    "test_switch_broken",
-    "test_switch_faults",
-    "test_switch_operators",
-    "test_switch_staging",
     "test_unlocked",
     "test_upgrade",
     "test_weights_faults",
