@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PARTS := part-decisions part-programs part-rest
 
-.PHONY: demo test test-long check part-pure part-rest lint down clean
+.PHONY: demo test test-long check $(PARTS) lint down clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m lab demo
@@ -17,7 +18,8 @@ LAB_TESTS := $(BIN)/python -m pytest --numprocesses $(LABS) --dist loadfile test
 FAST := -m "not vllm and not slow"
 
 test: $(VENV)/ready
-	$(MAKE) --no-print-directory -j2 -O part-pure part-rest
+	$(BIN)/python -m lab.machine
+	$(MAKE) --no-print-directory -j3 -O $(PARTS)
 	$(BIN)/python -m pytest -m alone tests/lab
 	$(LAB_TESTS) -m "not long and not alone"
 
@@ -25,11 +27,14 @@ test-long: $(VENV)/ready
 	$(LAB_TESTS) -m long
 
 check: $(VENV)/ready
-	$(MAKE) --no-print-directory -j2 -O part-pure part-rest ONLY='$(FAST)'
+	$(MAKE) --no-print-directory -j3 -O $(PARTS) ONLY='$(FAST)'
 
-# Two parts side by side; each prints when it is done.
-part-pure:
-	$(BIN)/python -m pytest $(ONLY) tests/fleet tests/vllm tests/files
+# Side by side; each prints when it is done.
+part-decisions:
+	$(BIN)/python -m pytest $(ONLY) tests/fleet tests/vllm
+
+part-programs:
+	$(BIN)/python -m pytest $(ONLY) tests/files
 
 part-rest:
 	$(BIN)/python -m pytest $(ONLY) --ignore=tests/fleet --ignore=tests/vllm --ignore=tests/files \

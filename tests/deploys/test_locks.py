@@ -128,6 +128,7 @@ def test_a_token_file_that_is_not_there_is_told(tmp_path: Path, data: dict[str, 
     assert connections == 0
 
 
+@pytest.mark.slow
 def test_an_untrusted_certificate_is_told(tmp_path: Path, data: dict[str, object]) -> None:
     said, connections = outcome(tmp_path, {k: v for k, v in data.items() if k != "extra_ca"})
     assert "its TLS certificate is not trusted here" in said

@@ -25,9 +25,10 @@ from fleet.gateway import Replica
 from lab.load import Record, read, table
 from tests.files.standin_process import NAME, Standin, free_port, standin
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("haproxy") is None, reason="HAProxy is not installed here"
-)
+pytestmark = [
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed here"),
+    pytest.mark.slow,
+]
 REPO = Path(__file__).parents[2]
 
 
@@ -203,7 +204,6 @@ def chat(port: int) -> None:
         pass
 
 
-@pytest.mark.slow
 def test_all_are_switched_in_turn_and_no_request_is_lost(endpoint: Endpoint) -> None:
     tokens = int(os.environ.get("GATEWAY_TOKENS", "80"))
     with endpoint.load(tokens=tokens) as out:
