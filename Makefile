@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PARTS := part-decisions part-programs part-rest
+PARTS := part-decisions part-programs part-lab part-rest
 
 .PHONY: demo test test-long check $(PARTS) lint down clean
 
@@ -19,7 +19,7 @@ FAST := -m "not vllm and not slow"
 
 test: $(VENV)/ready
 	$(BIN)/python -m lab.machine
-	$(MAKE) --no-print-directory -j3 -O $(PARTS)
+	$(MAKE) --no-print-directory -j4 -O $(PARTS)
 	$(BIN)/python -m pytest -m alone tests/lab
 	$(LAB_TESTS) -m "not long and not alone"
 
@@ -27,7 +27,7 @@ test-long: $(VENV)/ready
 	$(LAB_TESTS) -m long
 
 check: $(VENV)/ready
-	$(MAKE) --no-print-directory -j3 -O $(PARTS) ONLY='$(FAST)'
+	$(MAKE) --no-print-directory -j4 -O $(PARTS) ONLY='$(FAST)'
 
 # Side by side; each prints when it is done.
 part-decisions:
@@ -36,9 +36,11 @@ part-decisions:
 part-programs:
 	$(BIN)/python -m pytest $(ONLY) tests/files
 
+part-lab:
+	$(BIN)/python -m pytest $(ONLY) tests/lab_support
+
 part-rest:
-	$(BIN)/python -m pytest $(ONLY) --ignore=tests/fleet --ignore=tests/vllm --ignore=tests/files \
-		--ignore=tests/lab
+	$(BIN)/python -m pytest $(ONLY) tests/deploys tests/test_linters.py
 
 lint: $(VENV)/ready
 	$(BIN)/python -m pytest tests/test_linters.py
