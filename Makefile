@@ -19,7 +19,7 @@ FAST := -m "not vllm and not slow"
 
 test: $(VENV)/ready
 	$(BIN)/python -m lab.machine
-	$(MAKE) --no-print-directory -j4 -O $(PARTS)
+	$(MAKE) --no-print-directory -j2 -O $(PARTS)
 	$(BIN)/python -m pytest -m alone tests/lab
 	$(LAB_TESTS) -m "not long and not alone"
 

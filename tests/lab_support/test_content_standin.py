@@ -229,7 +229,10 @@ def test_without_shutdown_timeout_sigterm_aborts(make: Make) -> None:
 
 def test_sigterm_while_loading_is_swallowed(make: Make) -> None:
     server = make(environment={"STANDIN_START_S": "2"}).start(wait=False)
-    time.sleep(0.8)
+    end = time.monotonic() + 20
+    while "Starting to load model" not in server.log:
+        assert time.monotonic() < end, server.log
+        time.sleep(0.05)
     server.terminate()
     server.until_ready()
     assert server.complete().status == 200
