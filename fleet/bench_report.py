@@ -7,12 +7,9 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from fleet import claims
+from fleet import claims, templates
 from fleet.measured import Run, spread_percent
 from fleet.svg import Chart, Line, Mark, chart
 
@@ -178,16 +175,7 @@ def as_json(runs: Sequence[Run]) -> str:
 
 
 def _render(name: str, escape: bool, values: dict[str, Any]) -> str:
-    folder = Path(__file__).parent.parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        undefined=StrictUndefined,
-        autoescape=escape,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(name).render(values)
+    return templates.environment(escape=escape).get_template(name).render(values)
 
 
 TITLES = {

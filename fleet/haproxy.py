@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from fleet import templates
 from fleet.settings import Settings
 
 CONFIG = "haproxy.cfg"
@@ -16,14 +14,7 @@ CERTIFICATE = "server.pem"
 AUTHORITY = "ca.crt"  # what the servers' certificates are checked by
 API = "api"  # the instance in front of a host's own server
 
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,
-)
+_templates = templates.environment()
 
 
 def render(template: str, **values: object) -> str:

@@ -6,10 +6,8 @@ import hashlib
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from fleet import templates
 from fleet.host import HostSettings
 
 UNITS = "/etc/systemd/system"
@@ -29,14 +27,7 @@ NETPLAN = "/etc/netplan/60-vllm-fleet.yaml"
 # The login shell lives in user.slice: protecting ssh alone would not let a person work.
 PROTECTED = {"ssh.service": ("192M", "256M"), "user.slice": ("4G", "6G")}
 
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent / "templates" / "host"),
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,
-)
+_templates = templates.environment("host")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fleet import alerts, haproxy
+from fleet import alerts, haproxy, templates
 from fleet.access import AccessSettings
 from fleet.gateway import Trust
 from fleet.monitoring import MonitoringSettings
@@ -20,14 +18,7 @@ NODE_PORT = 9110  # of our node exporter, on loopback; the distribution's own ta
 CONFIG, RULES, AUTHORITY = "prometheus.yml", "alerts.yml", "ca.crt"
 BOARD = "consoles/fleet.html"
 
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent / "templates" / "monitoring"),
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,
-)
+_templates = templates.environment("monitoring")
 
 
 @dataclass(frozen=True)

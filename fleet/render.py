@@ -6,11 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from fleet import templates
 from fleet.case import facts
 from fleet.combine import arguments, environment
 from fleet.gb10 import GPU_GIB
@@ -46,14 +44,7 @@ def _compose(value: object) -> str:
     return _json(value).replace("$", "$$")
 
 
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,
-)
+_templates = templates.environment()
 _templates.filters.update(json=_json, compose=_compose)
 
 
