@@ -6,17 +6,15 @@ import time
 
 import layout
 from pyinfra import host, state
-from pyinfra.api.command import FunctionCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
 from deploys import firewall, members, programs, proxy, remote
 from deploys import haproxy as instances
 from deploys.host_state import Watch, current, forget
-from deploys.operations import Commands, refuse, tree
+from deploys.operations import Commands, brought, refuse, tree
 from deploys.report import RUN
 from fleet import gateway, haproxy, vault
-from fleet.problems import SettingsError
 from fleet.settings import Settings
 
 SEEN_S = 40.0  # until every replica had a check
@@ -61,19 +59,11 @@ def files(settings: Settings, *, make: bool) -> dict[str, str] | None:
 @operation()
 def served(settings: Settings) -> Commands:
     """The gateway runs with the replicas that the inventory names."""
-    try:
-        wanted = files(settings, make=state.is_executing)
-    except SettingsError as error:
-        for line in error.problems:
-            yield refuse(line)
-        return
-    if wanted is None:
-        yield FunctionCommand(proxy.to_be_made, (), {})
-        return
-    commands = list(instances.bring(settings, gateway.INSTANCE, wanted))
-    if not commands:
-        host.noop("the gateway runs as wanted")
-    yield from commands
+    yield from brought(
+        lambda make: files(settings, make=make),
+        lambda wanted: instances.bring(settings, gateway.INSTANCE, wanted),
+        "the gateway runs as wanted",
+    )
 
 
 @operation()

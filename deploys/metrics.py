@@ -8,20 +8,19 @@ import functools
 import json
 
 import layout
-from pyinfra import host, state
-from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
+from pyinfra import host
+from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
 from deploys import haproxy as instances
-from deploys import members, programs, proxy
+from deploys import members, packages, programs, proxy
 from deploys.host_state import Watch, current, forget
-from deploys.operations import Commands, Directory, File, refuse, tree
+from deploys.operations import Commands, Directory, File, brought, tree
 from deploys.units import running
 from fleet import haproxy, prometheus, vault
 from fleet.host_files import UNITS
 from fleet.host_packages import installed
-from fleet.problems import SettingsError
 from fleet.settings import Settings
 
 EXPORTER = "prometheus-node-exporter"
@@ -83,7 +82,7 @@ def quiet(settings: Settings, package: str, theirs: str) -> Commands:
         return
     forget()
     yield StringCommand("systemctl", "mask", "--quiet", QuoteString(theirs))
-    yield programs.command("install_packages", {"packages": {package: None}})
+    yield from packages.install(settings, {package: None})
     yield StringCommand("systemctl", "unmask", "--quiet", QuoteString(theirs))
     yield StringCommand("systemctl", "disable", "--quiet", QuoteString(theirs))
 
@@ -107,19 +106,11 @@ def door_files(settings: Settings, *, make: bool) -> dict[str, str] | None:
 @operation()
 def opened(settings: Settings) -> Commands:
     """Who monitors reads the host's figures, and nobody else."""
-    try:
-        wanted = door_files(settings, make=state.is_executing)
-    except SettingsError as error:
-        for line in error.problems:
-            yield refuse(line)
-        return
-    if wanted is None:
-        yield FunctionCommand(proxy.to_be_made, (), {})
-        return
-    commands = list(instances.bring(settings, prometheus.DOOR, wanted))
-    if not commands:
-        host.noop("the figures are given as wanted")
-    yield from commands
+    yield from brought(
+        lambda make: door_files(settings, make=make),
+        lambda wanted: instances.bring(settings, prometheus.DOOR, wanted),
+        "the figures are given as wanted",
+    )
 
 
 @operation()

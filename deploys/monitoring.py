@@ -8,18 +8,17 @@ from typing import Any
 
 import layout
 from pyinfra import host, state
-from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
+from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import members, metrics, programs, proxy, remote
+from deploys import members, metrics, programs, remote
 from deploys.host_state import Watch, current, forget
-from deploys.operations import Commands, File, differing, refuse, write_command
+from deploys.operations import Commands, File, brought, differing, refuse, write_command
 from deploys.report import RUN
 from deploys.units import running
 from fleet import prometheus, vault
 from fleet.host_files import UNITS
-from fleet.problems import SettingsError
 from fleet.prometheus import Target
 from fleet.settings import Settings
 
@@ -77,24 +76,21 @@ def watch(settings: Settings) -> Watch:
 @operation()
 def written(settings: Settings) -> Commands:
     """Prometheus' files are as the inventory says."""
-    try:
-        wanted = files(settings, make=state.is_executing)
-    except SettingsError as error:
-        for line in error.problems:
-            yield refuse(line)
-        return
-    if wanted is None:
-        yield FunctionCommand(proxy.to_be_made, (), {})
-        return
+    yield from brought(
+        lambda make: files(settings, make=make),
+        lambda wanted: _write(settings, wanted),
+        "Prometheus' files are as wanted",
+    )
+
+
+def _write(settings: Settings, wanted: dict[str, File]) -> Commands:
     now = current(settings)
     changed = differing(now, wanted)
     more = [path for path in PATHS if path in now.files and path not in wanted]
-    if not changed and not more:
-        host.noop(f"{len(wanted)} files are as wanted")
-        return
-    forget()
-    yield write_command(changed, absent=more)
-    yield StringCommand("systemctl", "daemon-reload")
+    if changed or more:
+        forget()
+        yield write_command(changed, absent=more)
+        yield StringCommand("systemctl", "daemon-reload")
 
 
 @operation()

@@ -7,10 +7,11 @@ the host again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pyinfra import host, logger
+from pyinfra import host, logger, state
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
@@ -19,10 +20,12 @@ from pyinfra.api.state import State
 from deploys import programs
 from deploys.host_state import current, forget
 from deploys.report import RUN
+from fleet.problems import SettingsError
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
 Commands = Generator[PyinfraCommand, None, None]
+Files = TypeVar("Files")
 
 
 @dataclass(frozen=True)
@@ -140,3 +143,33 @@ def _is(snapshot: Snapshot, path: str, wanted: Directory) -> bool:
         wanted.mode,
         wanted.owner or f"{found.owner}:{found.group}",
     )
+
+
+def brought(
+    read: Callable[[bool], Files | None],
+    bring: Callable[[Files], Iterable[PyinfraCommand]],
+    same: str,
+) -> Commands:
+    """What ``bring`` does for the files that ``read`` wants; ``same`` is said where it is nothing.
+
+    ``read`` is told whether to make keys that are missing, as only a run that executes may; it
+    returns None where they are still to be made, and raises SettingsError where they cannot be had.
+    """
+    try:
+        wanted = read(state.is_executing)
+    except SettingsError as error:
+        for line in error.problems:
+            yield refuse(line)
+        return
+    if wanted is None:
+        yield FunctionCommand(_to_be_made, (), {})
+        return
+    commands = list(bring(wanted))
+    if not commands:
+        host.noop(same)
+    yield from commands
+
+
+def _to_be_made(state: State, host: Host) -> bool:
+    """Stands in a plan for commands whose keys the run itself will make."""
+    return True

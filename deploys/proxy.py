@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from pyinfra import host, state
+from pyinfra import host
 from pyinfra.api.command import FunctionCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.host import Host
@@ -16,7 +16,7 @@ from pyinfra.api.state import State
 from deploys import haproxy as instances
 from deploys import members, programs, remote
 from deploys.host_state import Watch
-from deploys.operations import Commands, refuse, tree
+from deploys.operations import Commands, brought, tree
 from fleet import gateway, haproxy, vault
 from fleet.problems import SettingsError
 from fleet.settings import Settings
@@ -166,26 +166,18 @@ def proof(settings: Settings, probed: dict[str, Any]) -> dict[str, str]:
 @operation()
 def served(settings: Settings) -> Commands:
     """The proxy runs with the declared key, certificate and rules."""
-    try:
-        wanted = files(settings, make=state.is_executing)
-    except SettingsError as error:
-        for line in error.problems:
-            yield refuse(line)
-        return
-    if wanted is None:
-        yield FunctionCommand(to_be_made, (), {})
-        return
+    yield from brought(
+        lambda make: files(settings, make=make),
+        lambda wanted: _bring(settings, wanted),
+        "the proxy runs as wanted",
+    )
+
+
+def _bring(settings: Settings, wanted: dict[str, str]) -> Commands:
     commands = list(instances.bring(settings, haproxy.API, wanted))
-    if not commands:
-        host.noop("the proxy runs as wanted")
-        return
     yield from commands
-    yield FunctionCommand(_tell, (settings,), {})
-
-
-def to_be_made(state: State, host: Host) -> bool:
-    """Stands in a plan for commands whose keys the run itself will make."""
-    return True
+    if commands:
+        yield FunctionCommand(_tell, (settings,), {})
 
 
 def _tell(state: State, host: Host, settings: Settings) -> bool:
