@@ -31,6 +31,40 @@ from fleet.settings import Settings
 PARTS = ("packages", "image", "model", "wheels")
 
 
+# option → what argparse is told of it
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--only": {
+        "default": ",".join(PARTS),
+        "metavar": "PART,…",
+        "help": f"of {', '.join(PARTS)}; default: all. DGX OS hosts need no packages",
+    },
+    "--sources": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "the hosts' own apt repositories (deb822); default: those of Ubuntu 24.04",
+    },
+    "--keyring": {
+        "type": Path,
+        "help": "key of these repositories here; default: as they say",
+    },
+    "--status": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "/var/lib/dpkg/status of a bare host: take only what it lacks; default: take all",
+    },
+    "--token-file": {
+        "type": Path,
+        "help": "file with a Hub token; default: as huggingface_hub looks",
+    },
+    "--data": {
+        "metavar": "KEY=VALUE",
+        "action": "append",
+        "default": [],
+        "help": "a setting, as in pyinfra's --data; may be repeated",
+    },
+}
+
+
 def add(commands: Any) -> None:
     """Add the commands to ``commands``."""
     made = commands.add_parser(
@@ -42,37 +76,8 @@ def add(commands: Any) -> None:
     )
     made.add_argument("folder", metavar="DIR", help="or: check DIR")
     made.add_argument("checked", nargs="?", metavar="DIR", help=argparse.SUPPRESS)
-    made.add_argument(
-        "--only",
-        default=",".join(PARTS),
-        metavar="PART,…",
-        help=f"of {', '.join(PARTS)}; default: all. DGX OS hosts need no packages",
-    )
-    made.add_argument(
-        "--sources",
-        type=Path,
-        metavar="FILE",
-        help="the hosts' own apt repositories (deb822); default: those of Ubuntu 24.04",
-    )
-    made.add_argument(
-        "--keyring", type=Path, help="key of these repositories here; default: as they say"
-    )
-    made.add_argument(
-        "--status",
-        type=Path,
-        metavar="FILE",
-        help="/var/lib/dpkg/status of a bare host: take only what it lacks; default: take all",
-    )
-    made.add_argument(
-        "--token-file", type=Path, help="file with a Hub token; default: as huggingface_hub looks"
-    )
-    made.add_argument(
-        "--data",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting, as in pyinfra's --data; may be repeated",
-    )
+    for name, told in OPTIONS.items():
+        made.add_argument(name, **told)
     made.set_defaults(run=_run)
 
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import struct
 import subprocess
 import zlib
 from pathlib import Path
 
-import pytest
-
-from lab import machine
+from tests.programs import needed
 
 WIDTH, HEIGHT = 1200, 1100
 
 
 def program() -> str:
     """Chromium, installed where root runs the tests."""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        machine.install({"chromium": "chromium"})
-    found = shutil.which("chromium")
-    if not found:
-        pytest.skip("chromium is not installed, and only root may install it")
-    return found
+    needed({"chromium": "chromium"})
+    return "chromium"
 
 
 def words(browser: str, url: str, picture: Path, height: int = HEIGHT) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from fleet import alerts, prometheus
 from fleet.authority import create
 from fleet.monitoring import MonitoringSettings
 from fleet.prometheus import Target
-from lab import machine
+from tests.programs import needed
 
 pytestmark = pytest.mark.slow
 AFTER_S, INTERVAL_S = 300, 15
@@ -144,12 +142,8 @@ HARMLESS = {
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        machine.install({"promtool": "prometheus"})
-    found = shutil.which("promtool")
-    if not found:
-        pytest.skip("promtool is not installed, and only root may install it")
-    return found
+    needed({"promtool": "prometheus"})
+    return "promtool"
 
 
 def run(*argv: str | Path, cwd: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -22,9 +20,9 @@ from fleet import haproxy, prometheus
 from fleet.access import AccessSettings
 from fleet.monitoring import MonitoringSettings
 from fleet.prometheus import Target
-from lab import machine
 from tests import browser
 from tests.files.standin_process import Standin, free_port, standin
+from tests.programs import needed
 
 REPO = Path(__file__).parents[2]
 PROGRAMS = {
@@ -125,10 +123,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        machine.install(PROGRAMS)
-    if missing := [name for name in PROGRAMS if not shutil.which(name)]:
-        pytest.skip(f"{', '.join(missing)}: not installed, and only root may install it")
+    needed(PROGRAMS)
     folder = tmp_path_factory.mktemp("watched")
     with ExitStack() as life:
         found = Watched(folder, life.enter_context(standin(folder)), life)
