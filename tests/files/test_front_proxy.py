@@ -162,6 +162,15 @@ def test_the_server_never_sees_the_key(closed: Door) -> None:
     assert closed.passed()[-1] == "POST /v1/completions HTTP/1.1"
 
 
+def test_a_proxy_that_had_too_many_wrong_keys_is_asked_again_a_minute_later(
+    tmp_path: Path,
+) -> None:
+    with door(tmp_path) as limited:
+        asked = [front_door.status(limited.request, front_door.NO_KEY) for _ in range(40)]
+        assert (asked[0], asked[-1]) == ("401", "429")
+        assert front_door.settled(limited.request) == []
+
+
 def test_a_proxy_that_lets_a_path_through_without_the_key_is_found(tmp_path: Path) -> None:
     """The probe against a wrong configuration: else "0 open" would mean nothing."""
     with door(tmp_path) as made:
