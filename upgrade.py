@@ -6,7 +6,7 @@ pyinfra inventory.py upgrade.py           moves it; hosts that serve are drained
 DGX OS moves its own packages (DGX Dashboard); a host of it is only rebooted into what it has.
 """
 
-from deploys import gateway, host_settings, preflight, serves, upgrade
+from deploys import gateway, host_settings, monitoring, preflight, serves, upgrade
 
 settings = host_settings()
 
@@ -14,3 +14,4 @@ if serves(settings):
     preflight.before_upgrade(settings=settings)
     upgrade.run(settings=settings)
 gateway.prove(settings=settings)
+monitoring.prove(settings=settings)

@@ -147,7 +147,7 @@ def test_the_second_run_changes_nothing(gateway: Gateway) -> None:
 def test_a_switch_of_all_under_load_loses_no_request(gateway: Gateway) -> None:
     with gateway.load("switch") as out:
         begin = time.time()
-        gateway.run("switch.py", vllm_mode="lab-alternative")
+        gateway.run("deploy.py", vllm_mode="lab-alternative")
         end = time.time()
     found = gateway.told("switch", out, begin, end)
     assert len({record.replica for record in found}) == len(gateway.replicas)
@@ -159,7 +159,7 @@ def test_a_canary_that_fails_loses_no_request(gateway: Gateway) -> None:
     with gateway.load("revert") as out:
         gateway.knobs(bad, gateway.replicas[0])
         begin = time.time()
-        done = gateway.run("switch.py", code=3, vllm_mode="lab-standard")
+        done = gateway.run("deploy.py", code=3, vllm_mode="lab-standard")
         end = time.time()
     assert "untouched" in done.stdout
     gateway.knobs('{"itl_s": 0.05}')

@@ -7,7 +7,16 @@ import pytest
 from lab.content.images import ray
 from lab.testing import Lab
 from tests.lab.faulty import ALTERNATIVE, LENGTHS, Fleet
-from tests.lab.test_replicas import PAIR, answers, deployed, lives, serving, whole_again
+from tests.lab.test_replicas import (
+    PAIR,
+    answers,
+    deployed,
+    lives,
+    serving,
+    switch,
+    switch_whose_worker_is_killed,
+    whole_again,
+)
 
 HOSTS = 2
 pytestmark = pytest.mark.slow
@@ -33,10 +42,12 @@ def test_two_hosts_serve_with_ray_die_and_switch_as_one(
     pair.sh("spark-02", "docker kill vllm")
     dead_s = whole_again(pair, before, BOUND_S)
     assert answers(pair)
-    ran = pair.run("switch.py", **WITH_RAY)
+    failed = switch_whose_worker_is_killed(pair, WITH_RAY)
+    ran = switch(pair, data=WITH_RAY)
     assert ran.code == 0, ran.output[-8000:]
     assert LENGTHS[pair.probe("spark-01")["length"]] == ALTERNATIVE
     down = {host: record["downtime_s"] for host, record in ran.hosts.items()}
     with capsys.disabled():
         print(f"\nload: {told}; worker killed: serves again after {dead_s:.1f} s")
+        print(f"failing switch, reverted: {failed.seconds:.1f} s")
         print(f"switch: {ran.seconds:.1f} s, no service {down}")

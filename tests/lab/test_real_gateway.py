@@ -22,7 +22,7 @@ def test_a_switch_of_both_under_load_loses_no_request(
     gateway.run("deploy.py", vllm_mode="lab-standard")
     with gateway.load("real", rate=RATE, tokens=SLOW_TOKENS) as out:
         begin = time.time()
-        gateway.run("switch.py", vllm_mode="lab-alternative")
+        gateway.run("deploy.py", vllm_mode="lab-alternative")
         end = time.time()
     found = gateway.told("real", out, begin, end)
     assert {record.replica for record in found} == set(gateway.replicas)

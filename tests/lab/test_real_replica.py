@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from lab.testing import Lab
 from tests.lab.faulty import ALTERNATIVE, LENGTHS, Fleet
-from tests.lab.test_replicas import PAIR, answers, deployed, lives, serving, switch, whole_again
+from tests.lab.test_replicas import (
+    answers,
+    deployed,
+    lives,
+    serving,
+    switch,
+    switch_whose_worker_is_killed,
+    whole_again,
+)
 
 HOSTS = 2
 pytestmark = pytest.mark.slow
@@ -21,17 +27,6 @@ def pair(lab: Lab) -> Fleet:
     return deployed(lab, "vllm-cpu", bound_s=900)
 
 
-def killed_while_it_starts(fleet: Fleet, host: str, before: str) -> None:
-    """Kill the container of another release than ``before`` as soon as there is one."""
-    label = "docker inspect -f '{{index .Config.Labels \"vllm-fleet.release\"}}' vllm"
-    end = time.monotonic() + BOUND_S
-    while (now := fleet.sh(host, label)) in ("", before):
-        assert time.monotonic() < end, now
-        time.sleep(1)
-    time.sleep(5)
-    fleet.sh(host, "docker kill vllm")
-
-
 def test_two_hosts_serve_die_switch_and_go_back_as_one(
     pair: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,15 +37,7 @@ def test_two_hosts_serve_die_switch_and_go_back_as_one(
     dead_s = whole_again(pair, before, BOUND_S)
     assert answers(pair)
 
-    current, began = pair.probe("spark-01")["current"], time.monotonic()
-    process = pair.start("switch.py", **PAIR)
-    killed_while_it_starts(pair, "spark-02", current)
-    failed = pair.finish(process, began)
-    assert failed.code == 3, failed.output[-8000:]
-    assert {r["outcome"] for r in failed.hosts.values()} == {"reverted"}
-    assert {pair.probe(host)["current"] for host in pair.names} == {current}
-    assert answers(pair)
-
+    failed = switch_whose_worker_is_killed(pair)
     ran = switch(pair)
     assert ran.code == 0, ran.output[-8000:]
     assert LENGTHS[pair.probe("spark-01")["length"]] == ALTERNATIVE

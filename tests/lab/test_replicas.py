@@ -33,8 +33,26 @@ def deployed(lab: Lab, image: str, bound_s: float = 420, data: Mapping[str, str]
     return fleet
 
 
-def switch(fleet: Fleet, **data: str) -> Ran:
-    return fleet.run("switch.py", **PAIR, **data)
+def switch(fleet: Fleet, *words: str, data: Mapping[str, str] = PAIR) -> Ran:
+    return fleet.run("switch.py", *words, **data)
+
+
+def switch_whose_worker_is_killed(fleet: Fleet, data: Mapping[str, str] = PAIR) -> Ran:
+    """A switch; the worker's new container is killed soon after it has begun. It is reverted."""
+    before, began = fleet.probe("spark-01")["current"], time.monotonic()
+    process = fleet.start("switch.py", **data)
+    label = "docker inspect -f '{{index .Config.Labels \"vllm-fleet.release\"}}' vllm"
+    while (now := fleet.sh("spark-02", label)) in ("", before):
+        assert time.monotonic() < began + fleet.bound_s, now
+        time.sleep(1)
+    time.sleep(5)
+    fleet.sh("spark-02", "docker kill vllm")
+    failed = fleet.finish(process, began)
+    assert failed.code == 3, failed.output[-8000:]
+    assert {r["outcome"] for r in failed.hosts.values()} == {"reverted"}
+    assert {fleet.probe(host)["current"] for host in fleet.names} == {before}
+    assert answers(fleet)
+    return failed
 
 
 def serving(fleet: Fleet, host: str) -> dict[str, Any]:
@@ -86,12 +104,8 @@ def test_a_rank_that_is_killed_takes_the_replica_down_and_brings_it_up_whole(
 
 
 def test_a_part_of_a_replica_is_refused(pair: Fleet) -> None:
-    ran = switch_of(pair, "--limit", "spark-02")
+    ran = switch(pair, "--limit", "spark-02")
     assert "replica pair: found spark-02 without spark-01" in ran.output and ran.code != 0
-
-
-def switch_of(fleet: Fleet, *words: str) -> Ran:
-    return fleet.run("switch.py", *words, **PAIR)
 
 
 def test_a_failing_switch_is_reverted_on_both_hosts(pair: Fleet) -> None:
