@@ -7,8 +7,11 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import command
+import docker_api
 import layout
 from errors import HostError
 from release import Release
@@ -40,22 +43,18 @@ class Container:
 
 def ours() -> list[Container]:
     """Every container with our label, running or not."""
-    label = f"label={layout.RELEASE_LABEL}"
-    done = _docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label)
-    if done.rc != 0:
-        raise HostError(done.fault())
-    found = (inspect(name) for name in done.out.split())
+    label = quote(json.dumps({"label": [layout.RELEASE_LABEL]}))
+    listed = _ask(f"/containers/json?all=1&filters={label}")
+    found = (inspect(item["Id"]) for item in listed)
     return [item for item in found if item is not None]
 
 
 def inspect(name: str) -> Container | None:
     """The container of that id or name; None if there is none. Raises DockerDown without Docker."""
-    done = _docker("inspect", "--type", "container", name)
-    if done.rc != 0:
-        if "no such" in done.err.lower():
-            return None
-        raise HostError(done.fault())
-    return parse(json.loads(done.out)[0])
+    try:
+        return parse(_ask(f"/containers/{name}/json"))
+    except docker_api.Absent:
+        return None
 
 
 def parse(data: dict[str, dict[str, object]]) -> Container:
@@ -116,6 +115,21 @@ def clear() -> list[str]:
     return [item.name for item in leftovers]
 
 
+def _ask(path: str, timeout_s: float = docker_api.ANSWER_S) -> Any:
+    """What Docker's daemon says; raises DockerDown if it says nothing, else HostError, and
+    docker_api.Absent of what there is not."""
+    try:
+        return docker_api.ask(path, timeout_s)
+    except docker_api.Absent:
+        raise
+    except docker_api.Failed as error:
+        raise HostError(str(error)) from None
+    except TimeoutError:
+        raise DockerDown(f"Docker gave no answer in {timeout_s:.0f} s; is it hung?") from None
+    except (OSError, ValueError) as error:
+        raise DockerDown(f"Docker is down ({error}); see systemctl status docker") from None
+
+
 def _docker(*words: str, timeout: float = 30) -> command.Done:
     """A docker command that ended, well or not; raises DockerDown if no daemon took it."""
     try:
@@ -130,9 +144,10 @@ def _docker(*words: str, timeout: float = 30) -> command.Done:
 def daemon_answers() -> bool:
     """Whether Docker can be asked now."""
     try:
-        return _docker("version", "--format", "{{.Server.Version}}", timeout=5).rc == 0
-    except DockerDown:
+        _ask("/version", timeout_s=5)
+    except HostError:
         return False
+    return True
 
 
 def alive(item: Container) -> bool:

@@ -8,22 +8,29 @@ SOCKET = "/run/docker.sock"
 ANSWER_S = 20
 
 
-class Absent(OSError):
+class Failed(OSError):
+    """The daemon answers, but not with what was asked for."""
+
+
+class Absent(Failed):
     """The daemon has no such thing."""
 
 
-def ask(path: str) -> Any:
+def ask(path: str, timeout_s: float = ANSWER_S) -> Any:
     """GET from the daemon; OSError or ValueError when it gives no answer that is one.
 
     HTTP/1.0, so that the answer simply ends where the connection does.
     """
     with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(ANSWER_S)
+        link.settimeout(timeout_s)
         link.connect(SOCKET)
         link.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
         answer = b"".join(iter(lambda: link.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
-    status = head.split(b"\r\n")[0]
-    if b" 200 " not in status:
-        raise (Absent if b" 404 " in status else OSError)(answer[:300].decode(errors="replace"))
+    status = head.split(b"\r\n")[0].decode(errors="replace")
+    if not status.startswith("HTTP/"):
+        raise OSError(f"{SOCKET}: no answer to GET {path}")
+    if " 200 " not in status:
+        said = " ".join(body[:300].decode(errors="replace").split())
+        raise (Absent if " 404 " in status else Failed)(f"Docker: {status}: {said}")
     return json.loads(body)

@@ -159,13 +159,13 @@ class Transaction:
 
     def gate(self, release: Release, *, claims: bool) -> None:
         """A completion, no claim refuted if ``claims``, the same server still there a moment on."""
+        settled = time.monotonic() + SETTLE_S
         # of a worker only the head can be asked, on the head
         worker = cluster.is_worker(release)
         answer = completion.recorded() if worker else completion.complete(target(release))
         if answer is None or not answer.ok:
             told = answer.detail if answer else "the server is gone"
             raise failures.cause(release.digest, self.now.started, f"gate: {told}")
-        settled = time.monotonic() + SETTLE_S
         before = container.inspect(release.container)
         if claims:
             prove(release)
