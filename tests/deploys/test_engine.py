@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +46,15 @@ BAD = {
     "on_failure": "retry",
     "logs": 50,
 }
+
+
+@pytest.mark.parametrize(("wish", "kept"), [("", True), ("1", False)])
+def test_bytecode_is_kept_unless_the_user_wants_none(wish: str, kept: bool, tmp_path: Path) -> None:
+    program = "import sys; sys.dont_write_bytecode = True; import deploys"  # as pyinfra does
+    told = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": wish}
+    environment = {**os.environ, **told}
+    subprocess.run([sys.executable, "-c", program], cwd=REPO, env=environment, check=True)
+    assert bool(list(tmp_path.rglob("engine.*.pyc"))) == kept
 
 
 @pytest.fixture
