@@ -14,8 +14,8 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 # files/layout.py says where things lie on a host; last, so that it hides no other module.
 sys.path.append(str(Path(__file__).parent.parent / "files"))
 
-from deploys import engine, members
-from fleet.settings import Settings
+from deploys import engine, members  # noqa: E402
+from fleet.settings import Settings  # noqa: E402
 
 
 def host_settings() -> Settings:
