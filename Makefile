@@ -27,6 +27,7 @@ test-long: $(VENV)/ready
 	$(LAB_TESTS) -m long
 
 check: $(VENV)/ready
+	$(BIN)/python -m lab.machine
 	$(MAKE) --no-print-directory -j4 -O $(PARTS) ONLY='$(FAST)'
 
 # Side by side; each prints when it is done.
