@@ -16,8 +16,8 @@ from tests.lab.faulty import ALTERNATIVE, LENGTHS, Fleet
 HOSTS = 4
 REAL = ("spark-01", "spark-02")  # see lab/inventory_mixed.py
 pytestmark = pytest.mark.slow
-# Besides the load: stop, compose, the gate and its settling time. On two busy cores (load average
-# 12 to 15) 6 and 9 s were seen.
+# Besides the load: stop, compose, the gate and its settling time. 3 s on two quiet cores; on busy
+# ones (load average 12 to 15) 6 and 9 s were seen.
 OVERHEAD_S = 30.0
 
 
