@@ -7,8 +7,6 @@ SSH transport, and an exit code that tells the truth.
 
 from __future__ import annotations
 
-import os
-import resource
 import signal
 import socket
 import sys
@@ -16,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gevent.pool import Pool
 from pyinfra.api import arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
@@ -36,6 +33,7 @@ from deploys import (
     invocation,
     locks,
     members,
+    pool,
     provenance,
     report,
 )
@@ -50,7 +48,6 @@ SETTINGS: dict[str, Settings] = {}
 # These take a replica whole or not at all.
 CHANGE_SERVING = {"deploy.py", "switch.py", "rollback.py", "upgrade.py", "remove.py"}
 FETCH = {"deploy.py", "switch.py", "download.py", "upgrade.py"}
-FILES_PER_HOST = 3  # sockets and pipes a connected host holds open in pyinfra
 
 _connect = SSHConnector._connect
 _run = SSHConnector.run_shell_command
@@ -177,9 +174,16 @@ def _exclude_then_check(
 
 
 def _make_room_then_connect(state: State) -> None:
-    if problem := _pool_problem(state, len(report.RUN.results)):
+    if problem := _unplanned(state) or pool.problem(state, len(report.RUN.results)):
         raise CliError(problem)
     ending.connect(state)
+
+
+def _unplanned(state: State) -> str:
+    """With -y pyinfra makes no plan, so that --dry beside it would find nothing wrong anywhere."""
+    if state.check_for_changes or not invocation.dry():
+        return ""
+    return "--dry: found -y (or PYINFRA_YES) beside it, with which there is no plan; drop one"
 
 
 def check_settings(inventory: Inventory) -> list[str]:
@@ -191,6 +195,11 @@ def check_settings(inventory: Inventory) -> list[str]:
     for host in inventory:
         where, data = provenance.where(host, file), _before_it_is_built(host.data.dict())
         problems += _misplaced(data, where)
+        problems += [
+            f"{where(key)}: {key}: not allowed, waves need all hosts at once; use wave_size"
+            for key in pool.ALONE
+            if key in data
+        ]
         try:
             SETTINGS[host.name] = fleet_settings.load(
                 host.name, data, where, ranks=ranks[host.name], catalogue=found.catalogue(data)
@@ -230,23 +239,3 @@ def _rollout_problems() -> list[str]:
         for key in keys
         if len(values := {getattr(settings, key) for settings in SETTINGS.values()}) > 1
     ]
-
-
-def _pool_problem(state: State, hosts: int) -> str:
-    """A wave needs a slot for every host at once; pyinfra's own default may be smaller."""
-    chosen = state.config.PARALLEL
-    if chosen >= hosts:
-        return ""
-    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if chosen != min(20 * (os.cpu_count() or 1), len(state.inventory), (open_files - 10) // 3):
-        return (
-            f"PARALLEL: found {chosen}, allowed: at least {hosts}, one for each host of the run; "
-            "drop --parallel, or limit the run with --limit"
-        )
-    if open_files < FILES_PER_HOST * hosts + 64:
-        return (
-            f"open files: found a limit of {open_files}, {hosts} hosts need "
-            f"{FILES_PER_HOST * hosts + 64}; raise it with 'ulimit -n'"
-        )
-    state.pool, state.fact_pool = Pool(hosts), Pool(hosts)
-    return ""

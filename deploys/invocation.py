@@ -16,6 +16,11 @@ def deploy_files() -> list[str]:
     return [Path(name).name for name in _python_files()[1:]]
 
 
+def dry() -> bool:
+    """Whether the plan is all that was asked for."""
+    return "--dry" in sys.argv
+
+
 def program() -> str:
     """What runs, in one word, for audit log and evidence."""
     return "+".join(Path(name).stem for name in deploy_files()) or "run"

@@ -27,6 +27,22 @@ from pyinfra.operations import server
 
 server.shell(name="Change something", commands=["true"])
 """
+MEETING = """
+import gevent
+from pyinfra.operations import python
+
+from deploys.report import RUN
+
+
+def meet(state, host):
+    RUN.of(host.name).proved = True
+    with gevent.Timeout(30):
+        while not all(result.proved for result in RUN.results.values()):
+            gevent.sleep(0.05)
+
+
+python.call(name="Wait for every other host", function=meet)
+"""
 IDLE = """
 from pyinfra import host
 
@@ -116,6 +132,8 @@ def test_good_settings_do_lead_to_a_connection(tmp_path: Path) -> None:
         (["--exclude", "sprak-01"], "--exclude: found sprak-01, which matches no host"),
         (["--exclude", "spark-*"], "found no host to work on"),
         (["--parallel", "1"], "PARALLEL: found 1, allowed: at least 2"),
+        (["--dry"], "--dry: found -y (or PYINFRA_YES) beside it"),
+        (["--data", "_serial=true"], "--data: _serial: not allowed, waves need all hosts at once"),
     ],
 )
 def test_a_run_that_cannot_be_meant_is_refused(tmp_path: Path, given: list[str], told: str) -> None:
@@ -124,6 +142,13 @@ def test_a_run_that_cannot_be_meant_is_refused(tmp_path: Path, given: list[str],
         done = run(hosts, "deploy.py", "-y", *given)
         assert (done.returncode, listener.seen) == (1, []), done.stdout
     assert told in done.stdout
+
+
+def test_hosts_meet_in_a_fleet_that_is_larger_than_pyinfras_pool(tmp_path: Path) -> None:
+    (tmp_path / "meets.py").write_text(MEETING)
+    count = 20 * (os.cpu_count() or 1) + 1
+    done = run(fake_inventory(tmp_path, count), tmp_path / "meets.py", "-y")
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
