@@ -9,6 +9,7 @@ from deploys import gateway, host_settings, monitoring, rollback, serves, verify
 
 settings = host_settings()
 
+gateway.heal(settings=settings)  # only in the group gateway
 if serves(settings):
     rollback.run(settings=settings)
     verify.run(settings=settings)

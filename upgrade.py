@@ -10,6 +10,7 @@ from deploys import gateway, host_settings, monitoring, preflight, serves, upgra
 
 settings = host_settings()
 
+gateway.heal(settings=settings)  # only in the group gateway
 if serves(settings):
     preflight.before_upgrade(settings=settings)
     upgrade.run(settings=settings)

@@ -66,7 +66,7 @@ def measured(settings: Settings) -> Commands:
         return
     if settings.bench_offline and state.is_executing:
         if serve.running(current(settings)):
-            drain.SERVING_BEFORE.add(host.name)
+            drain.remember(host.name, current(settings))
         turns.rollout(settings, NAME).declare(host.name, True)
     yield write_command({REQUEST: File(json.dumps(request(settings), sort_keys=True))})
     if settings.bench_offline:
@@ -98,9 +98,9 @@ def _out_and_back(host: Host, settings: Settings, label: str) -> str:
         return line
     try:
         drain.out(host, settings, label)
+        problem = followed(host, JOB)
     except (remote.Refused, remote.Lost) as error:
-        return str(error)
-    problem = followed(host, JOB)
+        problem = str(error)
     return "; ".join(filter(None, (problem, drain.back(host, label))))
 
 

@@ -15,14 +15,22 @@ from pyinfra.api.host import Host
 
 from deploys import members, programs, remote
 from fleet import gateway
+from fleet.difference import facts
 from fleet.render import served_name
 from fleet.settings import Settings
+from fleet.snapshot import Snapshot
 
 POLL_S = 1.0
 TELL_S = 10.0
 PATIENCE_S = 30  # for a gateway's connection that breaks
 BACK_S = 60.0  # from served again to a good check of the gateway
-SERVING_BEFORE: set[str] = set()  # hosts of this run that served when it began
+SERVING_BEFORE: dict[str, str] = {}  # hosts that served when the run began → the served name
+
+
+def remember(name: str, now: Snapshot) -> None:
+    """The host serves when the run begins."""
+    served = str(facts(now.serving.texts).get("served_name") or "")
+    SERVING_BEFORE[name] = served or served_name(members.SETTINGS[name])
 
 
 def out(host: Host, settings: Settings, label: str) -> None:
@@ -46,9 +54,10 @@ def outage(settings: Settings, waves: Sequence[Sequence[str]], run: Collection[s
     clients; "" where they do not."""
     if not members.GATEWAYS or settings.allow_downtime:
         return ""
-    model = {name: served_name(members.SETTINGS[name]) for name in members.BEHIND}
-    outside = {name for name in members.BEHIND if name not in run}
-    return gateway.outage(waves, model, SERVING_BEFORE | outside)
+    wanted = {name: served_name(members.SETTINGS[name]) for name in members.BEHIND}
+    outside = {name: served for name, served in wanted.items() if name not in run}
+    before = {name: served for name, served in SERVING_BEFORE.items() if name in wanted}
+    return gateway.outage(waves, before | outside, wanted)
 
 
 def back(host: Host, label: str) -> str:
@@ -58,9 +67,13 @@ def back(host: Host, label: str) -> str:
     """
     if host.name not in members.BEHIND:
         return ""
+    return "; ".join(filter(None, [_back_at(host, one, label) for one in _gateways(host)]))
+
+
+def _back_at(host: Host, balancer: Host, label: str) -> str:
     try:
-        return "; ".join(filter(None, (_back(host, one, label) for one in _gateways(host))))
-    except remote.Refused as error:
+        return _back(host, balancer, label)
+    except remote.Refused as error:  # the other gateways take it back all the same
         return str(error)
 
 

@@ -59,6 +59,9 @@ def files(settings: Settings, *, make: bool) -> dict[str, str] | None:
 @operation()
 def served(settings: Settings) -> Commands:
     """The gateway runs with the replicas that the inventory names."""
+    if settings.host not in members.GATEWAYS:
+        host.noop("no gateway")
+        return
     yield from brought(
         lambda make: files(settings, make=make),
         lambda wanted: instances.bring(settings, gateway.INSTANCE, wanted),
@@ -136,11 +139,8 @@ def _judged(problem: str) -> str:
     return problem
 
 
-@deploy("Gateway")
-def run(*, settings: Settings) -> None:
-    if settings.host not in members.GATEWAYS:
-        gone(name="Take down the gateway", settings=settings)
-        return
+def _prepared(settings: Settings) -> None:
+    """HAProxy and its unit; nothing that clients notice."""
     if settings.host not in members.SERVING:
         firewall.run(settings=settings)
     unit = instances.unit(gateway.INSTANCE)
@@ -151,13 +151,29 @@ def run(*, settings: Settings) -> None:
         files=instances.unit_file(),
         units=(unit,),
     )
-    served(name="Serve the replicas behind one endpoint", settings=settings)
-    healed(name="Take back what was left out", settings=settings)
+
+
+@deploy("Gateway")
+def run(*, settings: Settings) -> None:
+    if settings.host in members.GATEWAYS:
+        _prepared(settings)
+    else:
+        gone(name="Take down the gateway", settings=settings)
+    # A step of all hosts: pyinfra orders only what a host shares with others, so a step of a
+    # gateway alone would come before the release is staged.
+    if members.GATEWAYS:
+        served(name="Serve the replicas behind one endpoint", settings=settings)
+    heal(settings=settings)
+
+
+@deploy("Gateway")
+def heal(*, settings: Settings) -> None:
+    """Before a run drains any replica itself."""
+    if settings.host in members.GATEWAYS:
+        healed(name="Take back what was left out", settings=settings)
 
 
 @deploy("Gateway, verified")
 def prove(*, settings: Settings) -> None:
-    # A step of all hosts: pyinfra orders only what a host shares with others, so a step of a
-    # gateway alone would come before the replicas serve.
-    if members.GATEWAYS:
+    if members.GATEWAYS:  # of all hosts, as in run: after the replicas serve
         sees(name="See every replica answer", settings=settings)

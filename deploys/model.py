@@ -152,9 +152,12 @@ def _work(lock: ModelLock, now: Snapshot) -> str:
 @operation()
 def cancelled(settings: Settings) -> Commands:
     """No download runs on the host. Files that have come whole stay."""
-    listed = remote.run(
-        host, StringCommand("systemctl", "list-units", *_LISTED, QuoteString(UNITS))
-    )
+    units = StringCommand("systemctl", "list-units", *_LISTED, QuoteString(UNITS))
+    try:
+        listed = remote.run(host, units)
+    except remote.TROUBLE as error:
+        yield refuse(f"download units: {remote.why(error)}")
+        return
     running = [words[0] for line in listed if (words := line.split())[3:4] == ["running"]]
     if not running:
         host.noop("no download runs")

@@ -8,15 +8,18 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import bundle, engine, hub_access
+from deploys import bundle, engine, hub_access, members, serve
 from deploys.host_state import Watch, current
 from deploys.operations import Commands, refuse
 from deploys.packages import check_command
 from deploys.report import RUN
-from fleet import host_files, host_packages, preflight
+from fleet import gateway, host_files, host_packages, preflight
+from fleet.difference import facts
+from fleet.preflight_finding import Finding
 from fleet.preflight_machine import platform
 from fleet.preflight_packages import SNAP_DOCKER, VENDOR_HOSTS
 from fleet.preflight_room import DOCKER_DIR
+from fleet.render import served_name
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
@@ -52,9 +55,21 @@ def fit(settings: Settings, mends: Collection[str] = ()) -> Commands:
     now = _snapshots[host.name] = current(settings)
     skewed = [] if mends else preflight.skew(settings.replica or "", _replica(settings))
     found = [f for f in preflight.findings(settings, now) if f.name not in mends]
+    found += [] if mends else _endpoint(settings, now)
     RUN.findings[host.name] = [*found, *skewed]
     for finding in preflight.blocked(found):
         yield refuse(finding.line())
+
+
+def _endpoint(settings: Settings, now: Snapshot) -> list[Finding]:
+    """Whether the clients of a gateway keep the name that they use."""
+    behind = settings.host in members.BEHIND and bool(members.GATEWAYS)
+    served = facts(now.serving.texts).get("served_name")
+    if not behind or not served or settings.allow_downtime or not serve.running(now):
+        return []
+    wanted = {name: served_name(members.SETTINGS[name]) for name in members.BEHIND}
+    ended = gateway.ended_name(str(served), wanted)
+    return [ended] if ended else []
 
 
 @operation()

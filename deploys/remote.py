@@ -27,6 +27,15 @@ class Refused(Exception):
     """The remote program failed; the message is its last line."""
 
 
+# What a question to a host may end in.
+TROUBLE = (Refused, Lost, OSError, EOFError, SSHException, ConnectError)
+
+
+def why(error: Exception) -> str:
+    """What went wrong, in one line that is never empty."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def run(host: Host, command: StringCommand, *, timeout_s: int = ANSWER_S) -> list[str]:
     """Standard output's lines of one command as root; ``Refused`` when it fails.
 
@@ -73,8 +82,7 @@ def insist(
             return run(host, command, timeout_s=timeout_s)
         except (TimeoutError, OSError, EOFError, SSHException, ConnectError) as error:
             if time.monotonic() > end:
-                why = str(error) or type(error).__name__
-                raise Lost(f"no answer for {patience_s:.0f} s ({why})") from error
+                raise Lost(f"no answer for {patience_s:.0f} s ({why(error)})") from error
             hang_up(host)
             time.sleep(RETRY_S)
 

@@ -41,8 +41,8 @@ def _remove(
     result = RUN.of(host.name)
     try:
         answer = _ask(host, settings, program, request, go=True)
-    except (remote.Refused, OSError, EOFError) as error:
-        result.outcome, result.reason = "not removed", str(error)
+    except remote.TROUBLE as error:
+        result.outcome, result.reason = "not removed", remote.why(error)
         host.log_styled(result.reason, fg="red", log_func=logger.error)
         return False
     result.changes = [str(item) for item in answer["removed"]]
@@ -57,8 +57,8 @@ def gone(settings: Settings, program: str, request: Mapping[str, object], nothin
     """Nothing that ``files/<program>.py`` finds is on the host; ``nothing`` says so."""
     try:
         found = [str(item) for item in _ask(host, settings, program, request, go=False)["found"]]
-    except remote.Refused as error:
-        yield refuse(str(error))
+    except remote.TROUBLE as error:
+        yield refuse(f"{program}: {remote.why(error)}")
         return
     if not found:
         RUN.of(host.name).outcome = nothing

@@ -15,6 +15,7 @@ from gevent.event import Event
 from fleet.waves import plan
 
 GOOD = ("switched", "unchanged")
+OUTSIDE = "not in service"  # it serves what was wanted, but a gateway gets no answer from it
 
 
 @dataclass
@@ -80,9 +81,13 @@ class Rollout:
     def must_revert(self, host: str) -> bool:
         """Wait until no host is switching any more; True if ``host``, switched, has to go back."""
         self._wait(lambda: self._over() or self.torn(host))
-        if self._outcome.get(host) != "switched":
+        if self._outcome.get(host) not in ("switched", OUTSIDE):
             return False
-        return self.torn(host) or (bool(self.broken_by) and self.on_failure == "revert")
+        return (
+            self._outcome[host] == OUTSIDE
+            or self.torn(host)
+            or (bool(self.broken_by) and self.on_failure == "revert")
+        )
 
     def torn(self, host: str) -> bool:
         """Another host of ``host``'s replica has failed: together they cannot stay."""

@@ -17,7 +17,7 @@ from deploys.activation import Wish, activate
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
 from deploys.report import RUN, HostResult, closing_table
-from deploys.rollout import GOOD, Rollout
+from deploys.rollout import GOOD, OUTSIDE, Rollout
 from fleet import baseline, render
 from fleet.difference import differences
 from fleet.settings import Settings
@@ -101,7 +101,7 @@ def serving(settings: Settings, wish: Wish, changes: list[str]) -> Commands:
     result.changes = changes if change else []
     if state.is_executing:
         if running(now):
-            drain.SERVING_BEFORE.add(host.name)
+            drain.remember(host.name, now)
         turns.rollout(settings, "serve").declare(host.name, change)
     if not change:
         host.noop(f"serves {digest}")
@@ -184,7 +184,7 @@ def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, l
     else:
         result.take_over(report)
     if result.outcome not in ("lost", "revert failed") and (line := drain.back(host, label)):
-        result.outcome = "not in service" if result.outcome in GOOD else result.outcome
+        result.outcome = OUTSIDE if result.outcome in GOOD else result.outcome
         result.reason = "; ".join(filter(None, (result.reason, line)))
     _tell(host, result)
 
@@ -201,8 +201,9 @@ def _go_back(
     result.release, result.completion = back.release, back.completion
     result.tokens_per_s = back.tokens_per_s
     good = back.outcome in GOOD
+    own = result.outcome == OUTSIDE
     result.outcome = "reverted" if good else "revert failed"
-    result.reason = f"went back because {broken_by} failed"
+    result.reason = f"went back because {result.reason if own else f'{broken_by} failed'}"
     if not good:
         result.reason += f"; going back failed too: {back.reason}"
 

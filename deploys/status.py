@@ -64,15 +64,15 @@ def _told(settings: Settings) -> dict[str, Any]:
 
 def _read(settings: Settings) -> Standing:
     if settings.host not in members.SERVING:
-        return Standing(settings.host, drift=_helper(settings))
+        return Standing(settings.host, drift=_helping(settings))
     now, told = current(settings), _told(settings)
     if "snapshot" in now.errors:
         return Standing(settings.host, drift=[f"host: {now.errors['snapshot']}"])
-    return standing(settings, now, told, wrong(settings, now))
+    return standing(settings, now, told, [*wrong(settings, now), *_helping(settings)])
 
 
-def _helper(settings: Settings) -> list[str]:
-    """What is wrong with a host that is a gateway, or monitors, and nothing else."""
+def _helping(settings: Settings) -> list[str]:
+    """What is wrong with a host as a gateway, and as a monitor."""
     lines = monitoring.drift(settings) if settings.host in members.MONITORS else []
     if settings.host in members.GATEWAYS:
         found = current(settings).gateway

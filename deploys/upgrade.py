@@ -7,12 +7,13 @@ steps that deploy.py is made of, in its turn; one that served has to answer a co
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 
 import layout
 from pyinfra import host, logger
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import NestedOperationError
+from pyinfra.api.exceptions import NestedOperationError, PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
@@ -25,13 +26,16 @@ from deploys.packages import moved as packages_moved
 from deploys.report import RUN, closing_table
 from deploys.units import stale
 from fleet import host_files, host_packages
+from fleet.difference import facts
 from fleet.preflight_driver import reboot_reasons, serves
 from fleet.preflight_machine import platform
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
-STOP_GRACE_S = 180  # over the mode's own drain time
+GRACE_S = 180  # over what the release itself takes to stop, and to start
 POLL_S = 3
+TELL_S = 30
+BROKE_OFF = "the run broke off, see above"
 LABEL = "upgrade"
 
 
@@ -92,7 +96,7 @@ def _todo(settings: Settings, now: Snapshot) -> list[str]:
     result.release_before = result.release = result.wanted = serve.running(now) or ""
     if host.state.is_executing:
         if result.release_before:
-            drain.SERVING_BEFORE.add(host.name)
+            drain.remember(host.name, now)
         turns.rollout(settings, "upgrade").declare(host.name, bool(todo))
     return todo
 
@@ -104,11 +108,14 @@ def _take_turn(state: State, host: Host, settings: Settings) -> bool:
         result.outcome = "untouched"
         result.reason = f"its wave did not begin, because of {roll.broken_by}"
         return False
-    result.outcome, problem = "failed", "the run broke off, see above"
+    result.outcome, problem = "failed", BROKE_OFF
     try:
         problem = drain.outage(settings, roll.waves, roll.members) or _guarded(host, settings)
         result.outcome = "failed" if problem else "switched"
         result.release = serve.running(current(settings)) or ""
+    except (PyinfraError, *remote.TROUBLE) as error:
+        result.outcome = "failed"
+        problem = problem if problem != BROKE_OFF else remote.why(error)
     finally:  # the other hosts wait for it
         result.reason = problem
         roll.report(host.name, result.outcome)
@@ -124,11 +131,11 @@ def _guarded(host: Host, settings: Settings) -> str:
     try:
         if serves(current(settings)):
             drain.out(host, settings, LABEL)
-            _stop(host, settings)
+            _stop(host, settings, facts(current(settings).serving.texts))
             forget()  # what is read from here on is of a host that does not serve
         _move(settings)
-    except (remote.Refused, remote.Lost, ConnectionError) as error:
-        problem = str(error)
+    except remote.TROUBLE as error:
+        problem = remote.why(error)
     except NestedOperationError:
         problem = RUN.of(host.name).reason or RUN.why(host.name)
     turns.rollout(settings, "upgrade").meet(host.name)  # a replica starts on equal hosts
@@ -151,29 +158,43 @@ def _move(settings: Settings) -> None:
     toolkit.run(settings=forced)
 
 
-def _stop(host: Host, settings: Settings) -> None:
+def _stop(host: Host, settings: Settings, release: Mapping[str, object]) -> None:
     """Returns when the server has drained and is gone."""
-    wait = settings.mode.drain_timeout_s + STOP_GRACE_S
-    remote.run(host, StringCommand("systemctl", "stop", layout.UNIT), timeout_s=int(wait))
+    drain_s = int(str(release.get("drain_timeout_s", settings.mode.drain_timeout_s)))
+    # files/server.py waits so long for its requests, and then as long again for vLLM's own end.
+    if not _ordered(host, settings, "stop", ("inactive", "failed"), 2 * drain_s + GRACE_S):
+        raise remote.Refused(f"{layout.UNIT} did not stop in time; status.py shows what it does")
 
 
 def _start(host: Host, settings: Settings) -> str:
     """ "" when the unit is up, which it is only after a real completion; else what happened."""
-    end = time.monotonic() + settings.mode.ready_timeout_s + STOP_GRACE_S
-    start = StringCommand("systemctl", "start", "--no-block", layout.UNIT)
-    ask = StringCommand(f"systemctl is-active {layout.UNIT} || true")
+    bound = settings.mode.ready_timeout_s + GRACE_S
     try:
-        remote.insist(host, start, patience_s=settings.reboot_timeout_s)
-        while time.monotonic() < end:
-            [state] = remote.insist(host, ask, patience_s=settings.reboot_timeout_s)
-            if state == "active":
-                return ""
-            if state == "failed":
-                return f"{layout.UNIT} failed; journalctl -u {layout.UNIT} on the host tells why"
-            time.sleep(POLL_S)
+        state = _ordered(host, settings, "start", ("active", "failed"), bound)
     except (remote.Refused, remote.Lost) as error:
         return str(error)
-    return f"{layout.UNIT} was not ready in time"
+    if state == "failed":
+        return f"{layout.UNIT} failed; journalctl -u {layout.UNIT} on the host tells why"
+    return "" if state else f"{layout.UNIT} was not ready in time"
+
+
+def _ordered(
+    host: Host, settings: Settings, order: str, ends: Collection[str], bound_s: float
+) -> str:
+    """The unit's state once it is one of ``ends``; "" where that takes more than ``bound_s``."""
+    command = StringCommand("systemctl", order, "--no-block", layout.UNIT)
+    ask = StringCommand(f"systemctl is-active {layout.UNIT} || true")
+    remote.insist(host, command, patience_s=settings.reboot_timeout_s)
+    began = told = time.monotonic()
+    while time.monotonic() - began < bound_s:
+        [state] = remote.insist(host, ask, patience_s=settings.reboot_timeout_s)
+        if state in ends:
+            return state
+        if time.monotonic() - told > TELL_S:
+            told = time.monotonic()
+            host.log(f"{LABEL}: {layout.UNIT} is {state}, {told - began:.0f} s after {order}")
+        time.sleep(POLL_S)
+    return ""
 
 
 @deploy("Upgrade")

@@ -5,13 +5,14 @@ a plan of waves leaves a replica of each model serving. Pure.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fleet import haproxy
 from fleet.access import AccessSettings
 from fleet.endpoint import GatewaySettings
+from fleet.preflight_finding import Finding
 
 INSTANCE = "gateway"
 Trust = Literal["authority", "system", "none"]  # what checks a certificate
@@ -65,23 +66,37 @@ def unlimited(addresses: Iterable[str]) -> tuple[str, ...]:
 
 
 def outage(
-    waves: Sequence[Sequence[str]], model: Mapping[str, str], serving: Collection[str]
+    waves: Sequence[Sequence[str]], before: Mapping[str, str], wanted: Mapping[str, str]
 ) -> str:
-    """Why the waves would leave a model without a replica, in one line; "" when they would not.
+    """Why the waves would leave a name that is served without a replica, in one line; "" when not.
 
-    ``model``: each host behind the gateway → its served name; ``serving``: those that serve now.
-    A host of an earlier wave serves again, for else the later wave does not begin.
+    ``before``: each host behind the gateway that serves now → its served name; ``wanted``: every
+    host behind the gateway → the name it is to have. A host of an earlier wave serves again, for
+    else the later wave does not begin.
     """
-    up = set(serving)
+    up = dict(before)
     for number, wave in enumerate(waves, 1):
-        for name in dict.fromkeys(model[host] for host in wave if host in model and host in up):
-            left = [h for h in up if model.get(h) == name and h not in wave]
-            if not left:
-                taken = ", ".join(host for host in wave if model.get(host) == name)
+        for name in dict.fromkeys(up[host] for host in wave if host in up):
+            if not any(served == name for host, served in up.items() if host not in wave):
+                taken = ", ".join(host for host in wave if up.get(host) == name)
                 return (
                     f"wave {number} ({taken}) takes every replica that serves {name}; "
                     "allowed: one stays in service; add a replica, make wave_size or canary "
-                    "smaller, or accept lost requests with --data allow_downtime=true"
+                    "smaller, keep served_name, or accept lost requests with "
+                    "--data allow_downtime=true"
                 )
-        up |= set(wave)
+        up |= {host: wanted[host] for host in wave if host in wanted}
     return ""
+
+
+def ended_name(served: str, wanted: Mapping[str, str]) -> Finding | None:
+    """A name that clients use now and that no replica is to have; ``wanted`` as for ``outage``."""
+    if served in wanted.values():
+        return None
+    return Finding(
+        "served name",
+        "blocked",
+        f"clients of the gateway use {served}",
+        f"one of {', '.join(dict.fromkeys(wanted.values()))}",
+        f"keep it with served_name = {served!r}, or --data allow_downtime=true",
+    )

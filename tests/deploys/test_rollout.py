@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import gevent
 import pytest
 
-from deploys.rollout import Rollout
+from deploys.rollout import OUTSIDE, Rollout
 
 HOSTS = [f"h{n}" for n in range(1, 6)]
 
@@ -18,6 +18,7 @@ class Fleet:
     """Runs every host's part of a rollout and keeps the order of what happened."""
 
     bad: Collection[str] = ()
+    outside: Collection[str] = ()  # hosts that serve and that a gateway gets no answer from
     unchanged: Collection[str] = ()
     vanish: Collection[str] = ()  # hosts that pyinfra gives up while they switch
     on_failure: str = "revert"
@@ -47,7 +48,8 @@ class Fleet:
         if name in self.vanish:
             self.gone.add(name)
             return
-        rollout.report(name, "reverted" if name in self.bad else "switched")
+        good = OUTSIDE if name in self.outside else "switched"
+        rollout.report(name, "reverted" if name in self.bad else good)
         if rollout.must_revert(name):
             self.log.append(f"{name} goes back")
 
@@ -175,3 +177,11 @@ def test_a_host_that_gives_up_before_its_turn_keeps_nobody_waiting() -> None:
 
     rollout = GivesUp(bad=["h3"]).run()
     assert rollout.broken_by == "h3"
+
+
+@pytest.mark.parametrize(("on_failure", "back"), [("revert", {"h1", "h2"}), ("stop", {"h2"})])
+def test_a_host_that_the_gateway_does_not_reach_goes_back(on_failure: str, back: set[str]) -> None:
+    fleet = Fleet(outside={"h2"}, on_failure=on_failure)
+    fleet.run(wave_size=1)
+    assert {line.split()[0] for line in fleet.log if "goes back" in line} == back
+    assert "h3 untouched" in fleet.log

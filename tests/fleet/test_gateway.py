@@ -13,7 +13,7 @@ import pytest
 from fleet import gateway, haproxy
 from fleet.access import AccessSettings
 from fleet.endpoint import GatewaySettings
-from fleet.gateway import Replica, outage
+from fleet.gateway import Replica, ended_name, outage
 
 A, B, C = (Replica(f"spark-0{n}", f"192.0.2.{n}", 8443, "m/a", "none") for n in (1, 2, 3))
 OTHER = Replica("spark-04", "2001:db8::4", 8443, "m/b", "none")
@@ -62,5 +62,30 @@ def test_replicas_stand_behind_their_models() -> None:
 def test_waves_that_leave_a_model_without_a_replica_are_told(
     waves: list[list[str]], serving: set[str], lost: str
 ) -> None:
-    line = outage(waves, MODEL, serving)
+    line = outage(waves, {host: MODEL[host] for host in serving}, MODEL)
     assert bool(line) == bool(lost) and (f"serves {lost};" in line or not lost)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lost"),
+    [
+        ({"a1": "new", "a2": "new", "a3": "m/a"}, ""),  # a3 keeps the name
+        ({"a1": "new", "a2": "new", "a3": "new"}, "m/a"),  # by the last wave nobody has it
+        ({"a1": "m/a", "a2": "m/a", "a3": "new"}, ""),
+    ],
+)
+def test_a_name_that_the_waves_end_is_told(wanted: dict[str, str], lost: str) -> None:
+    before = dict.fromkeys(wanted, "m/a")
+    changing = [[host] for host, name in wanted.items() if name != "m/a"]
+    line = outage(changing, before, wanted)
+    assert bool(line) == bool(lost) and (f"serves {lost};" in line or not lost)
+
+
+def test_clients_keep_the_name_that_they_use() -> None:
+    assert ended_name("m/a", MODEL) is None
+    found = ended_name("m/old", MODEL)
+    assert found and found.level == "blocked"
+    assert found.line() == (
+        "served name: found clients of the gateway use m/old, wanted one of m/a, m/b; "
+        "remedy: keep it with served_name = 'm/old', or --data allow_downtime=true"
+    )

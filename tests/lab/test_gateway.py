@@ -18,6 +18,7 @@ from lab.load import Record, read, table
 from lab.network import inside
 from lab.testing import REPO, Done, Lab
 from tests.lab.conftest import deploy_first, settled
+from tests.lab.host_half_support import NO_IMAGE
 from tests.lab.test_deploy import grand_total
 from tests.lab.test_upgrade import NEW
 
@@ -180,15 +181,33 @@ def test_what_would_leave_no_replica_is_refused_before_anything_stops(gateway: G
         gateway.lab.run(name, "systemctl start vllm-fleet-haproxy@api")
 
 
+def test_a_name_that_clients_use_stays_until_all_is_staged(gateway: Gateway) -> None:
+    other = {"vllm_mode": "lab-alternative", "served_name": "lab/other"}
+    done = gateway.run("switch.py", code=1, **other)
+    assert "served name: found clients of the gateway use lab/tiny" in done.stdout
+    forced = {**other, "allow_downtime": "true", "vllm_image": NO_IMAGE}
+    done = gateway.run("switch.py", code=1, **forced)
+    assert "registry.lab:5000/none" in done.stdout
+    gateway.run("status.py", vllm_mode="lab-alternative")
+
+
 def test_a_replica_that_a_killed_run_left_out_comes_back(gateway: Gateway) -> None:
+    left_out(gateway)
+    gateway.run("deploy.py", vllm_mode="lab-alternative")
+    gateway.run("status.py", vllm_mode="lab-alternative")
+    left_out(gateway)
+    gateway.run("upgrade.py", vllm_mode="lab-alternative")  # has nothing to move
+    gateway.run("status.py", vllm_mode="lab-alternative")
+
+
+def left_out(gateway: Gateway) -> None:
+    """A replica is drained, and status.py says so."""
     order = {"socket": SOCKET, "do": "drain", "server": gateway.replicas[1]}
     program = (REPO / "files/gateway.py").read_text()
     gateway.lab.write(gateway.name, "/tmp/drain.py", f"{program}\nmain({order!r})\n")
     gateway.lab.run(gateway.name, "python3 /tmp/drain.py; rm /tmp/drain.py")
     done = gateway.run("status.py", code=1)
     assert f"{gateway.replicas[1]} is DRAIN" in done.stdout
-    gateway.run("deploy.py", vllm_mode="lab-alternative")
-    gateway.run("status.py", vllm_mode="lab-alternative")
 
 
 def test_an_upgrade_of_all_under_load_loses_no_request(gateway: Gateway) -> None:
