@@ -5,10 +5,8 @@ It runs on the host as a transient unit, so a connection that breaks costs only 
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
-import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -21,7 +19,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 
-from deploys import remote
+from deploys import invocation, remote
 from fleet.settings import Settings
 
 WAIT_S = 10
@@ -111,8 +109,7 @@ def _begin(host: Host, settings: Settings, wish: Wish) -> dict[str, Any]:
     """The first report. A connection that breaks while we ask may hide that it has begun."""
     request = {
         "release": wish.release,
-        "who": getpass.getuser(),
-        "origin": socket.gethostname(),
+        **invocation.operator(),
         "why": f"{wish.why} (run {RUN_ID} for {host.name})",
         "keep_releases": settings.keep_releases,
         "break_lock": settings.break_lock,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import getpass
 import json
-import socket
 from pathlib import Path
 
 import layout
@@ -16,7 +14,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import drain, remote, serve, turns, verify
+from deploys import drain, invocation, remote, serve, turns, verify
 from deploys.host_state import current
 from deploys.job import Job, followed
 from deploys.job import run as run_job
@@ -48,8 +46,7 @@ def request(settings: Settings) -> dict[str, object]:
         "warmups": settings.bench_warmups,
         "prompts": settings.bench_prompts,
         "offline": settings.bench_offline,
-        "who": getpass.getuser(),
-        "origin": socket.gethostname(),
+        **invocation.operator(),
     }
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import getpass
 import json
 import os
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,8 +32,7 @@ def write_evidence(run: RunReport) -> str:
         "started": run.started,
         "finished": now.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - run.began, 1),
-        "who": getpass.getuser(),
-        "origin": socket.gethostname(),
+        **invocation.operator(),
         "run": invocation.program(),
         "exit_code": run.exit_code(),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 import sys
 from pathlib import Path
 
@@ -24,6 +26,11 @@ def dry() -> bool:
 def program() -> str:
     """What runs, in one word, for audit log and evidence."""
     return "+".join(Path(name).stem for name in deploy_files()) or "run"
+
+
+def operator() -> dict[str, str]:
+    """Who runs this, and on which machine: for locks, audit log and evidence."""
+    return {"who": getpass.getuser(), "origin": socket.gethostname()}
 
 
 def _python_files() -> list[str]:

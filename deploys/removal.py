@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +11,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import programs, remote
+from deploys import invocation, programs, remote
 from deploys.operations import Commands, refuse
 from deploys.report import RUN
 from fleet.settings import Settings
@@ -27,8 +25,7 @@ def _ask(
 ) -> dict[str, Any]:
     common = {
         "break_lock": settings.break_lock,
-        "who": getpass.getuser(),
-        "origin": socket.gethostname(),
+        **invocation.operator(),
         "go": go,
     }
     command = programs.with_siblings(program, {**request, **common})

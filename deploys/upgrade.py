@@ -18,7 +18,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import docker, drain, driver, remote, serve, toolkit, turns
+from deploys import docker, drain, driver, host_lock, remote, serve, toolkit, turns
 from deploys.host_state import current, forget
 from deploys.operations import Commands, File, tree
 from deploys.packages import install
@@ -125,6 +125,16 @@ def _take_turn(state: State, host: Host, settings: Settings) -> bool:
 
 
 def _guarded(host: Host, settings: Settings) -> str:
+    """Move the host under its lock; "" or what went wrong."""
+    try:
+        host_lock.hold(host, settings, LABEL)
+    except remote.TROUBLE as error:
+        return remote.why(error)
+    problems = [_moved(host, settings), host_lock.free(host)]
+    return "; ".join(filter(None, problems))
+
+
+def _moved(host: Host, settings: Settings) -> str:
     """Move the host; "" or what went wrong. A host that served is made to serve in any case."""
     served = meant_to_serve(current(settings))
     problem = ""
@@ -134,6 +144,7 @@ def _guarded(host: Host, settings: Settings) -> str:
             _stop(host, settings, facts(current(settings).serving.texts))
             forget()  # what is read from here on is of a host that does not serve
         _move(settings)
+        host_lock.hold(host, settings, LABEL)  # a reboot has ended it
     except remote.TROUBLE as error:
         problem = remote.why(error)
     except NestedOperationError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lab import supply
@@ -17,6 +19,19 @@ NEW = {
     "containerd_version": "2.3.6-1~ubuntu.24.04~noble",
     "compose_version": "5.6.0-1~ubuntu.24.04~noble",
 }
+LOCK = "/run/vllm-fleet.lock"
+LOOK = f"until cp {LOCK}/owner.json /var/tmp/seen; do sleep 0.1; done"
+LOCKED = f"""
+import json, os
+with open("/proc/sys/kernel/random/boot_id") as file:
+    boot = file.read().strip()
+with open("/proc/1/stat") as file:
+    started = int(file.read().rpartition(")")[2].split()[19])
+os.mkdir({LOCK!r})
+with open({LOCK + "/owner.json"!r}, "w") as file:
+    json.dump({{"who": "somebody", "origin": "elsewhere", "what": "a test", "since": 0.0,
+               "pid": 1, "pid_started": started, "boot_id": boot}}, file)
+"""
 STARTED = "systemctl show --property=ActiveEnterTimestampMonotonic --value vllm.service"
 
 
@@ -46,9 +61,25 @@ def test_what_cannot_be_fetched_is_refused_before_a_host_stops(lab: Lab) -> None
     assert [lab.text(host, STARTED) for host in lab.names] == before
 
 
+def test_a_host_that_somebody_changes_is_left_alone(lab: Lab) -> None:
+    before = [lab.text(host, STARTED) for host in lab.names]
+    lab.write(lab.names[0], "/root/lock.py", LOCKED)
+    lab.run(lab.names[0], "python3 /root/lock.py")
+    done = run(lab, "upgrade.py", **NEW)
+    lab.run(lab.names[0], f"rm -r {LOCK} /root/lock.py")
+    assert done.returncode == 1 and "Traceback" not in done.stdout, done.stdout
+    assert "is held by somebody from elsewhere" in done.stdout
+    assert [lab.text(host, STARTED) for host in lab.names] == before
+
+
 def test_hosts_move_one_wave_after_the_other_and_serve_again(lab: Lab) -> None:
+    for host in lab.names:
+        lab.run(host, f"systemd-run --unit=look timeout 300 sh -c '{LOOK}'")
     done = run(lab, "upgrade.py", **NEW)
     assert done.returncode == 0, done.stdout
+    for host in lab.names:
+        assert json.loads(lab.text(host, "cat /var/tmp/seen"))["what"] == "upgrade"
+        assert not lab.text(host, f"ls -d {LOCK} 2>/dev/null || true")
     assert done.stdout.count("back after") == 2
     first, second = (done.stdout.index(f"[{h}] nested back after") for h in lab.names)
     assert first < second
