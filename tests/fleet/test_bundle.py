@@ -164,6 +164,7 @@ def test_apt_reads_the_bundle_and_trusts_whom_it_trusted() -> None:
     "more",
     [
         "Trusted: yes",
+        "Trusted: ",
         "Allow-Insecure: yes",
         "Signed-By:",
         "Signed-By: /tmp/key.gpg",
