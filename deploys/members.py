@@ -18,6 +18,7 @@ from fleet.gateway import Replica, Trust
 from fleet.loopback import is_loopback
 from fleet.render import served_name
 from fleet.settings import Settings
+from fleet.words import unscoped
 
 GROUP, MONITORING = "gateway", "monitoring"
 TRUST: Mapping[str, Trust] = {"own-ca": "authority", "files": "system", "off": "none"}
@@ -63,7 +64,7 @@ def _unknown_sources(inventory: Inventory) -> list[str]:
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        ipaddress.ip_address(unscoped(text))
     except ValueError:
         return False
     return True

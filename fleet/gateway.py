@@ -13,6 +13,7 @@ from fleet import haproxy
 from fleet.access import AccessSettings
 from fleet.endpoint import GatewaySettings
 from fleet.preflight_finding import Finding
+from fleet.words import unscoped
 
 INSTANCE = "gateway"
 Trust = Literal["authority", "system", "none"]  # what checks a certificate
@@ -59,7 +60,7 @@ def unlimited(addresses: Iterable[str]) -> tuple[str, ...]:
     found = []
     for text in addresses:
         try:
-            found.append(str(ipaddress.ip_network(text)))
+            found.append(str(ipaddress.ip_network(unscoped(text))))
         except ValueError:
             continue
     return tuple(found)

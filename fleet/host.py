@@ -13,10 +13,11 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
-from fleet.words import Fingerprint, KernelParameters, Line, Packages, Sysctls
+from fleet.words import Fingerprint, KernelParameters, Line, Packages, Sysctls, unscoped
 
 
 def _network(value: str) -> str:
+    unscoped(value)
     try:
         return str(ipaddress.ip_network(value))
     except ValueError as error:

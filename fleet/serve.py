@@ -13,10 +13,12 @@ from fleet.models import Repo
 from fleet.modes import Fraction
 from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
+from fleet.words import unscoped
 
 
 def address(value: str) -> str:
-    """An IP address, else ValueError."""
+    """An IP address without a scope, else ValueError."""
+    unscoped(value)
     try:
         ipaddress.ip_address(value)
     except ValueError:

@@ -21,6 +21,14 @@ def matching(pattern: str, allowed: str) -> Callable[[str], str]:
     return check
 
 
+def unscoped(address: str) -> str:
+    """``address``, or ValueError where it names an IPv6 scope: Python takes any text for one, line
+    breaks included."""
+    if "%" in address:
+        raise ValueError("allowed: an address without a scope, which begins at '%'; leave it out")
+    return address
+
+
 def _line(value: str) -> str:
     if not value.strip() or not value.isprintable() or len(value) > 1024:
         raise ValueError("allowed: one line of at most 1024 printable characters")

@@ -11,6 +11,7 @@ PAYLOADS = (
     f'x" ; touch {MARK} ; "',
     f"x\ntouch {MARK}",
     f"x\r\ntouch {MARK}\r\n",
+    f"::1%x\ntouch {MARK}",
     "x\x00y",
     f"${{IFS}}touch${{IFS}}{MARK}",
     "${PATH}",

@@ -47,6 +47,11 @@ def test_replicas_stand_behind_their_models() -> None:
     assert "use_backend model-1 if { var(txn.model) -m str m/b }" in text
 
 
+def test_only_addresses_are_free_of_limits() -> None:
+    known = ["192.0.2.1", "2001:db8::4", "spark-01", "2001:db8::5%x\nlog stdout"]
+    assert gateway.unlimited(known) == ("192.0.2.1/32", "2001:db8::4/128")
+
+
 @pytest.mark.parametrize(
     ("waves", "serving", "lost"),
     [

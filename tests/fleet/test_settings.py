@@ -76,6 +76,16 @@ def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
             "listen: found 'all', allowed: an IP address of the host, such as 127.0.0.1",
         ),
         (
+            {"listen": "::1%x --evil\nUser=root"},
+            "listen: found '::1%x --evil\\nUser=root', allowed: an address without a scope, which "
+            "begins at '%'; leave it out",
+        ),
+        (
+            {"metrics_sources": ["fe80::1%eth0"]},
+            "metrics_sources[0]: found 'fe80::1%eth0', allowed: an address without a scope, which "
+            "begins at '%'; leave it out",
+        ),
+        (
             {"models_dir": "/srv/../etc"},
             "models_dir: found '/srv/../etc', allowed: an absolute path of letters, digits, '.', "
             "'_' and '-'",
