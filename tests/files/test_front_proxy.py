@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ import auth_probe
 import front_door
 import pytest
 
-from fleet import authority, gateway, haproxy
+from fleet import authority, gateway, haproxy, prometheus
 from fleet.access import AccessSettings
 from fleet.endpoint import GatewaySettings
 from fleet.gateway import Replica
+from fleet.monitoring import MonitoringSettings
 from tests.files.standin_process import NAME, Standin, free_port, standin
 from tests.files.test_gateway import haproxy_runs
 
@@ -47,12 +49,13 @@ class Door:
         return [line for line in lines if line != "GET /openapi.json HTTP/1.1"]
 
     def says(self, raw: bytes) -> str:
-        """The status of the answer to ``raw``; "" for none."""
+        """The status of the answer to ``raw``; "" for a closed connection."""
         plain = socket.create_connection(("127.0.0.1", self.request["port"]), timeout=5)
         with front_door.secured(plain, self.request) as secure:
             secure.sendall(raw)
             head = secure.recv(4096)
-        return head.split(b" ", 2)[1].decode() if head.startswith(b"HTTP/") else ""
+        assert not head or head.startswith(b"HTTP/"), head
+        return head.split(b" ", 2)[1].decode() if head else ""
 
 
 def api(folder: Path, port: int, server: Standin) -> str:
@@ -154,6 +157,27 @@ def test_no_form_of_a_request_gets_past_the_door_without_the_key(closed: Door, n
     status = closed.says(NO_WAY_IN[name])
     assert not status.startswith(("1", "2")), status
     assert closed.passed() == before
+
+
+def test_the_door_of_figures_speaks_no_http_2_either(tmp_path: Path) -> None:
+    own = MonitoringSettings(metrics_listen="127.0.0.1", metrics_port=free_port())
+    text = prometheus.door(AccessSettings(tls="off"), own, ["127.0.0.1"], None)
+    with haproxy_runs(tmp_path, text):
+        end = time.monotonic() + 10
+        while not (said := asked(own.metrics_port, NO_WAY_IN["HTTP/2"])):
+            assert time.monotonic() < end, (tmp_path / "haproxy.log").read_text()
+            time.sleep(0.05)
+    assert said.startswith(b"HTTP/1.1 4"), said
+
+
+def asked(port: int, raw: bytes) -> bytes:
+    """The beginning of the answer; nothing where nobody listens yet."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+            plain.sendall(raw)
+            return plain.recv(4096)
+    except ConnectionRefusedError:
+        return b""
 
 
 def test_the_server_never_sees_the_key(closed: Door) -> None:
