@@ -30,7 +30,8 @@ from fleet.words import Line
 MANIFEST = "bundle.json"
 ADDRESS = "127.0.0.1"  # Docker and apt speak HTTP to loopback without being told
 BLOBS = "image/blobs/sha256"
-_LARGEST = 64 << 20  # bytes of a manifest; a file takes 0.2 KiB
+_LARGEST = 64 << 20  # bytes of bundle.json; a file takes 0.2 KiB
+_MANIFEST = 4 << 20  # bytes of an image's manifest: registries take no larger one
 _IMAGE = re.compile(r"(?:(?P<registry>[^/]*[.:][^/]*|localhost)/)?(?P<path>[^@]+)@(?P<digest>.+)")
 
 
@@ -162,28 +163,46 @@ def model_folder(lock: ModelLock) -> str:
 
 def answer(folder: Path, bundle: Bundle, url: str) -> tuple[Path, dict[str, str]] | None:
     """The file behind a request's path, and the headers that its client reads; None: no such."""
-    parts = unquote(urlsplit(url).path).lstrip("/").split("/")
-    name, headers = "/".join(parts), {}
-    if parts[0] == "v2" and len(parts) >= 4 and parts[-2] in ("manifests", "blobs"):
-        algorithm, _, digest = parts[-1].partition(":")
-        name = f"{BLOBS}/{digest}" if algorithm == "sha256" else ""
-        headers = {"Docker-Content-Digest": parts[-1]}
-    elif parts[0] == "hub" and len(parts) >= 6 and parts[3] == "resolve":
-        name = "/".join(("models", "--".join(parts[1:3]), *parts[4:]))
-        headers = {"X-Repo-Commit": parts[4]}
-    elif parts[0] != "packages":
-        return None
+    name, headers, manifest = _named(url)
     entry = bundle.files.get(name)
     if entry is None:
         return None
     path = inside(folder, name)
-    if parts[-2] == "manifests":
-        headers["Content-Type"] = media_type(path.read_bytes())
+    if manifest:
+        kind = _kind(path)
+        if kind is None:
+            return None
+        headers["Content-Type"] = kind
     return path, {"ETag": f'"{entry.sha256}"', **headers}
 
 
+def _named(url: str) -> tuple[str, dict[str, str], bool]:
+    """What the bundle calls the file that a request asks for, "" for what cannot be in it; the
+    headers that follow from the request; whether it is to be an image's manifest."""
+    try:
+        parts = unquote(urlsplit(url).path).lstrip("/").split("/")
+    except ValueError:
+        return "", {}, False
+    if parts[0] == "v2" and len(parts) >= 4 and parts[-2] in ("manifests", "blobs"):
+        algorithm, _, digest = parts[-1].partition(":")
+        found = f"{BLOBS}/{digest}" if algorithm == "sha256" else ""
+        return found, {"Docker-Content-Digest": parts[-1]}, parts[-2] == "manifests"
+    if parts[0] == "hub" and len(parts) >= 6 and parts[3] == "resolve":
+        found = "/".join(("models", "--".join(parts[1:3]), *parts[4:]))
+        return found, {"X-Repo-Commit": parts[4]}, False
+    return ("/".join(parts) if parts[0] == "packages" else ""), {}, False
+
+
+def _kind(path: Path) -> str | None:
+    """The media type of a manifest; None for another blob, which is not read where it is large."""
+    try:
+        return media_type(path.read_bytes()) if path.stat().st_size <= _MANIFEST else None
+    except (ValueError, RecursionError):
+        return None
+
+
 def media_type(body: bytes) -> str:
-    """What a manifest of an image says it is; OCI lets it be silent."""
+    """What a manifest of an image says it is; OCI lets it be silent. ValueError: it is no JSON."""
     found = json.loads(body)
     kind = found.get("mediaType") if isinstance(found, dict) else None
     if isinstance(kind, str) and kind.isprintable():

@@ -73,6 +73,12 @@ def test_one_connection_answers_many_requests(folder: Path) -> None:
             assert (answer.status, answer.read()) == (status, body), path
 
 
+def test_an_address_that_is_none_is_not_found(folder: Path) -> None:
+    with asking(folder) as connection:
+        connection.sock.sendall(b"GET http://[ HTTP/1.1\r\n\r\n")
+        assert b" 404 " in connection.sock.recv(4096)
+
+
 def test_what_is_no_request_ends_the_connection(folder: Path) -> None:
     with asking(folder) as connection:
         connection.sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n")

@@ -146,9 +146,19 @@ def test_only_what_is_listed_is_answered(tmp_path: Path) -> None:
     for url in (
         "/", "", "/bundle.json", "/locks/org--name.yaml", "/v2/", "/v2/x/manifests/latest",
         "/packages/../bundle.json", "/packages/%2e%2e/bundle.json", "/hub/org/name/resolve/main/x",
-        "/packages/vendor.example", f"/hub/../../resolve/{commit}/x",
+        "/packages/vendor.example", f"/hub/../../resolve/{commit}/x", "http://[",
     ):  # fmt: skip
         assert answered(url) == (b"", {}), url
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\x00", b"[" * 99_999, b" " * (5 << 20) + b"{}"], ids=["no", "deep", "large"]
+)
+def test_a_blob_that_is_no_manifest_is_not_read_as_one(tmp_path: Path, content: bytes) -> None:
+    digest = digest_of(content)
+    found = written(tmp_path, {f"image/blobs/sha256/{digest[7:]}": content})
+    assert bundle.answer(tmp_path, found, f"/v2/x/manifests/{digest}") is None
+    assert bundle.answer(tmp_path, found, f"/v2/x/blobs/{digest}") is not None
 
 
 def test_apt_reads_the_bundle_and_trusts_whom_it_trusted() -> None:
