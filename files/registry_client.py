@@ -24,6 +24,7 @@ MANIFESTS = (
 )
 MANIFEST_BYTES = 4 << 20  # registries take manifests of at most this size
 ANSWER_S = 30.0
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 CHALLENGE = re.compile(r'(realm|service|scope)="([^"]*)"')
 
 
@@ -37,7 +38,20 @@ class Manifest:
 
     @property
     def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.text)
+        """HostError where it is no JSON object."""
+        try:
+            found = json.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            raise HostError(f"{self.digest}: no manifest ({error}); push the image anew") from None
+        if not isinstance(found, dict):
+            raise HostError(f"{self.digest}: found no JSON object; push the image anew")
+        return found
+
+    def listed(self, key: str) -> list[dict[str, Any]]:
+        """The descriptors in a list of it; none where there is no such list."""
+        found = self.body.get(key) or []
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise HostError(f"{self.digest}: {key}: found no list of objects; push the image anew")
         return found
 
 
@@ -109,15 +123,38 @@ def parts(registry: Registry, digest: str, arch: str) -> tuple[list[Manifest], d
     """
     first = registry.manifest(digest)
     manifests = [first]
-    for entry in first.body.get("manifests", ()):
-        platform = entry.get("platform", {})
-        if (platform.get("os"), platform.get("architecture")) == ("linux", arch):
-            manifests.append(registry.manifest(str(entry["digest"])))
-    blobs: dict[str, int] = {}
-    for manifest in manifests:
-        for blob in (manifest.body.get("config"), *manifest.body.get("layers", ())):
-            if blob:
-                blobs[str(blob["digest"]).removeprefix("sha256:")] = int(blob["size"])
+    for entry in first.listed("manifests"):
+        platform = entry.get("platform")
+        if isinstance(platform, dict) and _fits(platform, arch):
+            manifests.append(registry.manifest(f"sha256:{_sha256(entry)}"))
+    blobs = {
+        _sha256(blob): _size(blob)
+        for manifest in manifests
+        for blob in (manifest.body.get("config"), *manifest.listed("layers"))
+        if blob
+    }
     if not blobs:
         raise HostError(f"{digest}: found no image for linux/{arch} behind it")
     return manifests, blobs
+
+
+def _fits(platform: dict[str, Any], arch: str) -> bool:
+    return (platform.get("os"), platform.get("architecture")) == ("linux", arch)
+
+
+def _sha256(descriptor: object) -> str:
+    """What a descriptor names, in hex; it becomes the name of a file. HostError."""
+    found = descriptor.get("digest") if isinstance(descriptor, dict) else None
+    if not isinstance(found, str) or not DIGEST.fullmatch(found):
+        told = f"found the digest {found!r:.100}, allowed: sha256: and 64 hex digits"
+        raise HostError(f"manifest: {told}; push the image anew")
+    return found.removeprefix("sha256:")
+
+
+def _size(descriptor: dict[str, Any]) -> int:
+    """Bytes of what a descriptor names; HostError."""
+    found = descriptor.get("size")
+    if type(found) is not int or found < 0:
+        told = f"found the size {found!r:.100} of {descriptor['digest']}, allowed: bytes from 0 up"
+        raise HostError(f"manifest: {told}; push the image anew")
+    return found

@@ -106,6 +106,36 @@ def test_the_blobs_of_the_platform_are_found_behind_an_index(tmp_path: Path) -> 
             parts(origin, INDEX.digest, "amd64")
 
 
+OUTSIDE = "sha256:../../../../etc/shadow"
+PLATFORM = {"os": "linux", "architecture": "arm64"}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"layers": [{"digest": OUTSIDE, "size": 1}]}, f"found the digest '{OUTSIDE}', allowed"),
+        ({"layers": [{"digest": SMALL, "size": 1}]}, f"found the digest '{SMALL}', allowed"),
+        ({"config": "x"}, "found the digest None, allowed"),
+        ({"layers": [{**entry(SMALL), "size": True}]}, "found the size True of sha256:"),
+        ({"layers": [{**entry(SMALL), "size": -1}]}, "found the size -1 of sha256:"),
+        ({"layers": [{**entry(SMALL), "size": "1"}]}, "found the size '1' of sha256:"),
+        ({"layers": "x"}, "layers: found no list of objects"),
+        ({"manifests": [{"digest": OUTSIDE, "platform": PLATFORM}]}, "found the digest 'sha256:.."),
+        ([], "found no JSON object"),
+    ],
+)
+def test_what_a_manifest_names_is_a_digest_and_a_size(
+    tmp_path: Path, body: object, told: str
+) -> None:
+    odd = manifest(MANIFESTS[0], body)
+    endpoint = Endpoint([odd], shelf(tmp_path / "r"))
+    origin = Registry(f"http://{SELF}:{endpoint.server_address[1]}", REPOSITORY)
+    with pytest.raises(HostError) as error:
+        parts(origin, odd.digest, "arm64")
+    endpoint.close()
+    assert told in str(error.value) and str(error.value).endswith("; push the image anew")
+
+
 def test_what_docker_asks_for_comes_over_two_hosts_and_nothing_else(tmp_path: Path) -> None:
     with (
         registry(tmp_path / "r") as origin,
