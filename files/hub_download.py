@@ -4,8 +4,9 @@
 
 with this source and ``main({...})`` on stdin: {"repo", "revision", "paths", "cache", "patience_s",
 "workers"}. A file that fails is tried again by itself, with growing pauses, until it has failed for
-``patience_s`` seconds; the others go on. What waiting cannot mend ends all. Prints {"retry": path,
-"why", "wait_s"} lines and at the end {"failed": {path: why}, "final": bool}.
+``patience_s`` seconds, those aside in which the container was paused; the others go on. What
+waiting cannot mend ends all. Prints {"retry": path, "why", "wait_s"} lines and at the end
+{"failed": {path: why}, "final": bool}.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+MOVED_S = 600.0  # the library gives up sooner on a Hub that is silent: bytes came meanwhile
+TICK_S, PAUSED_S = 0.2, 5.0
 NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
 # The library's names of what waiting cannot mend; a gated repository's class is one of a missing's.
 FINAL = {
@@ -42,32 +45,56 @@ def say(**entry: object) -> None:
     print(json.dumps(entry), flush=True)
 
 
+class Clock(threading.Thread):
+    """``seconds`` that this process ran; a pause of its container counts ``PAUSED_S`` at most."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seconds = 0.0
+        self.start()
+
+    def run(self) -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(TICK_S)
+            now = time.monotonic()
+            self.seconds += min(now - last, PAUSED_S)
+            last = now
+
+
 class Download:
     """All files of one call. ``fetch`` brings one of them or raises."""
 
     def __init__(self, fetch: Fetch, patience_s: float) -> None:
         self._fetch, self._patience_s = fetch, patience_s
+        self._clock = Clock()
         self._stop = threading.Event()
         self.failed: dict[str, str] = {}
         self.final = False
 
     def one(self, path: str) -> None:
         """Bring ``path``, or note why it could not be."""
-        began, wait = time.monotonic(), FIRST_WAIT_S
+        since, wait = None, FIRST_WAIT_S
         while not self._stop.is_set():
+            began = self._clock.seconds
             try:
                 self._fetch(path)
                 return
             except Exception as error:
-                why = final(error)
-                if why or time.monotonic() - began + wait > self._patience_s:
-                    self.failed[path] = why or told(error)
-                    self.final = self.final or bool(why)
-                    self._stop.set()  # what stops one file stops the others as well
+                now, why = self._clock.seconds, final(error)
+                if since is None or now - began > max(self._patience_s, MOVED_S):
+                    since, wait = now, FIRST_WAIT_S
+                if why or now - since + wait > self._patience_s:
+                    self._give_up(path, why or told(error), final=bool(why))
                     return
                 say(retry=path, why=told(error), wait_s=round(wait, 1))
             self._stop.wait(wait * random.uniform(0.8, 1.2))
             wait = min(2 * wait, LONGEST_WAIT_S)
+
+    def _give_up(self, path: str, why: str, *, final: bool) -> None:
+        self.failed[path] = why
+        self.final = self.final or final
+        self._stop.set()  # what stops one file stops the others as well
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
