@@ -49,11 +49,8 @@ class _Handler(socketserver.BaseRequestHandler):
             self.request.sendall(b"HTTP/1.1 502 no connection\r\n\r\n")
             return
         with server:
-            server.settimeout(IDLE_S)
             self.request.sendall(b"HTTP/1.1 200 connected\r\n\r\n")
-            up = threading.Thread(target=_pass, args=(self.request, server, None), daemon=True)
-            up.start()
-            _pass(server, self.request, self.limit)
+            Relay().between(self.request, server, self.limit)
 
     def _head(self) -> bytes:
         self.request.settimeout(IDLE_S)
@@ -66,16 +63,41 @@ class _Handler(socketserver.BaseRequestHandler):
         return head
 
 
-def _pass(source: socket.socket, sink: socket.socket, limit: Limit | None) -> None:
-    """Bytes from one to the other until either ends; then both are told."""
-    with contextlib.suppress(OSError):
-        while part := source.recv(limit.chunk if limit else 1 << 16):
-            if limit:
-                limit.spend(len(part))
-            sink.sendall(part)
-    for end in (source, sink):
+class Relay:
+    """One connection through the proxy: it ends when either end does, or when nothing has moved in
+    either direction for ``IDLE_S`` (noticed within as long again)."""
+
+    def __init__(self) -> None:
+        self._moved = time.monotonic()
+
+    def between(self, client: socket.socket, server: socket.socket, limit: Limit) -> None:
+        """Return when it is over; what ``server`` sends is limited."""
+        for end in (client, server):
+            end.settimeout(IDLE_S)
+        up = threading.Thread(target=self._pass, args=(client, server, None), daemon=True)
+        up.start()
+        self._pass(server, client, limit)
+
+    def _pass(self, source: socket.socket, sink: socket.socket, limit: Limit | None) -> None:
+        """Bytes from one to the other until either ends; then both are told."""
         with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+            while part := self._next(source, limit.chunk if limit else 1 << 16):
+                if limit:
+                    limit.spend(len(part))
+                sink.sendall(part)
+                self._moved = time.monotonic()
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _next(self, source: socket.socket, size: int) -> bytes:
+        """At most ``size`` bytes; none at the end. A download is one request and a long answer."""
+        while True:
+            try:
+                return source.recv(size)
+            except TimeoutError:
+                if time.monotonic() - self._moved > IDLE_S:
+                    return b""
 
 
 class _Server(socketserver.ThreadingTCPServer):
