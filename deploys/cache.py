@@ -27,6 +27,7 @@ BY_STDIN = {
     "install_packages",
     "job",
     "own_address",
+    "own_files",
     "prometheus_state",
     "prove",
     "remove",

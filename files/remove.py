@@ -1,13 +1,12 @@
 """Takes away what vllm-fleet put on this host, and nothing else. Done twice, it finds nothing.
 
 Travels on stdin together with its siblings, because the installed programs go too. A file is ours
-by its folder, or by its name and the word "vllm-fleet" in its text; a container by its label; a
-package's hold and a model's weights by our own record of having made them.
+by its folder or as ``own_files.py`` says; a container by its label; a package's hold and a model's
+weights by our own record of having made them.
 """
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 import sys
@@ -21,11 +20,11 @@ import container
 import durable
 import hostlock
 import layout
+import own_files
 import systemd
 from errors import HostError, exit_code
 from thing import Thing
 
-MARK = b"vllm-fleet"
 SYSTEM = Path("/etc/systemd/system")
 JOBS = "vllm-fleet-*.service"  # pulls and downloads under way, activations, services of ours
 PACKAGED_REGISTRY = "docker-registry.service"
@@ -34,7 +33,7 @@ STOP_S = 3700.0  # a draining server finishes what it has begun
 
 def things(request: dict[str, Any]) -> list[Thing]:
     """All that is here, in the order in which it has to go. Nothing is changed."""
-    files = system_files(request["files"])
+    files = own_files.found(request["files"])
     return [
         *units(files),
         *containers(),
@@ -46,17 +45,6 @@ def things(request: dict[str, Any]) -> list[Thing]:
         *(Thing(path, partial(unlink, Path(path))) for path in files),
         *folders(Path(request["hub"])),
     ]
-
-
-def system_files(patterns: Sequence[str]) -> list[str]:
-    """The files that carry both our name and our mark."""
-    found = sorted(path for pattern in patterns for path in glob.glob(pattern))
-    return [path for path in found if "vllm-fleet" in path or marked(Path(path))]
-
-
-def marked(path: Path) -> bool:
-    """Whether the text says that it is ours; a link never does."""
-    return path.is_file() and not path.is_symlink() and MARK in path.read_bytes()
 
 
 def units(files: Sequence[str]) -> list[Thing]:
