@@ -64,6 +64,7 @@ def clean(request: Request) -> None:
 
 def drop_parts(request: Request) -> None:
     """What a fan-out that came to nothing left: huggingface_hub does not go on with it."""
+    request.require_own()
     for part in request.blobs.glob(f"*{model_request.PART}"):
         part.unlink(missing_ok=True)
 

@@ -63,8 +63,10 @@ def clear(request: Request) -> None:
     """Take away what a killed download left: its container and its parts of files.
 
     huggingface_hub does not go on with such a part. One that another program writes is locked.
+    HostError where the model's folders lead elsewhere.
     """
     command.attempt(["docker", "rm", "--force", name(request)], timeout=60)
+    request.require_own()
     locks = request.hub / ".locks" / request.blobs.parent.name
     for part in request.blobs.glob("*.incomplete"):
         if (found := PARTIAL.fullmatch(part.name)) and _unlocked(locks / f"{found['etag']}.lock"):

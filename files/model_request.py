@@ -44,6 +44,11 @@ class Request:
     def blobs(self) -> Path:
         return weights.model_dir(self.hub, self.repo) / "blobs"
 
+    def require_own(self) -> None:
+        """HostError where its folders in the cache are links: what is written would go astray."""
+        for folder in (self.folder, self.blobs):
+            weights.require_own(self.hub, folder)
+
     @property
     def size(self) -> int:
         """Bytes of all files together."""

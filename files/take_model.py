@@ -92,6 +92,7 @@ def take(request: Request, shelf: Shelf, client: Client) -> None:
         _room(request, shelf)
         with ThreadPoolExecutor(1) as checks:  # what has come is checked while the rest comes
             for item, following in _wanted(shelf):
+                request.require_own()
                 client.fetch(item, progress, following)
                 place(request, item)
                 checks.submit(weights.check, request.folder, _settled(request, shelf))
@@ -125,12 +126,13 @@ def _room(request: Request, shelf: Shelf) -> None:
 
 def place(request: Request, item: Item | None = None) -> None:
     """The snapshot's links to the contents (of one item, or of all), as the Hub cache lays them
-    out."""
+    out. HostError where one would come to lie elsewhere."""
     for file in request.files:
         link = request.folder / file.path
         if item and item.sha256 != file.sha256:
             continue
         if not link.exists() and (request.blobs / file.sha256).exists():
+            weights.require_own(request.hub, link.parent)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(os.path.relpath(request.blobs / file.sha256, link.parent))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import durable
 import layout
+from errors import HostError
 
 CHUNK = 1 << 20
 Tell = Callable[[int], None]
@@ -88,9 +89,27 @@ def changed(folder: Path, files: Iterable[LockedFile]) -> tuple[str, ...]:
     return tuple(f.path for f in files if record.get(f.path) != [f.sha256, *mark(folder / f.path)])
 
 
+def require_own(hub: Path, folder: Path) -> None:
+    """HostError where ``folder``, or one between it and ``hub``, is a link. Of the Hub cache only
+    the files of a snapshot are links; what is done below another would be done elsewhere."""
+    for part in (folder, *folder.parents):
+        if part == hub:
+            return
+        if part.is_symlink():
+            raise HostError(
+                f"{part}: found a link to {os.readlink(part)}, allowed: a folder; "
+                "remove the link and run again"
+            )
+
+
 def set_aside(folder: Path, paths: Iterable[str]) -> None:
-    """Take bad files out of the cache, kept beside it under ``.corrupt`` for a look."""
+    """Take bad files of a snapshot out of the cache, kept beside it under ``.corrupt`` for a look.
+
+    HostError where that would reach out of the model.
+    """
+    hub = folder.parents[2]
     for path in paths:
+        require_own(hub, (folder / path).parent)
         blob = own_blob(folder, folder / path)
         if blob and blob.exists():  # two names of the same content share one
             os.replace(blob, blob.with_name(blob.name + ".corrupt"))

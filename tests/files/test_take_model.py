@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import fetch_model
+import hub_container
 import layout
 import pytest
 import take_model
 import weights
-from model_request import Request
+from errors import HostError
+from model_request import PART, Request
 from relay_client import Client, Source
 from relay_server import Server
 from shelf import Shelf
@@ -20,6 +24,8 @@ from weights import LockedFile
 
 SELF, SECRET, REVISION = "127.0.0.1", "s", "0" * 40
 TEXTS = {"config.json": b"{}", "copy.json": b"{}", "empty": b"", "sub/a.bin": os.urandom(99_999)}
+MODEL = "models--org--name"
+SNAPSHOT = f"{MODEL}/snapshots/{REVISION}"
 FILES = tuple(LockedFile(p, len(t), hashlib.sha256(t).hexdigest()) for p, t in TEXTS.items())
 
 
@@ -78,6 +84,46 @@ def test_only_what_is_missing_is_asked_for(tmp_path: Path) -> None:
     assert lacks == [99_999]
     with serving(having(tmp_path / "a")) as sources:
         take(tmp_path / "b", sources)
+
+
+@pytest.mark.parametrize(
+    "linked", [MODEL, f"{MODEL}/blobs", f"{MODEL}/snapshots", f"{SNAPSHOT}/sub"]
+)
+def test_nothing_is_written_behind_a_folder_that_is_a_link(tmp_path: Path, linked: str) -> None:
+    theirs, asked = tmp_path / "theirs", request(tmp_path / "b")
+    theirs.mkdir()
+    (theirs / "x.incomplete").touch()
+    (theirs / f"x{PART}").touch()
+    place = asked.hub / linked
+    place.parent.mkdir(parents=True)
+    place.symlink_to(theirs)
+    with (
+        serving(having(tmp_path / "a")) as sources,
+        pytest.raises(HostError, match=f"{place}: found a link to {theirs}, allowed: a folder; "),
+    ):
+        take(tmp_path / "b", sources)
+    assert sorted(path.name for path in theirs.iterdir()) == [f"x{PART}", "x.incomplete"]
+
+
+NO_DOCKER = pytest.mark.skipif(shutil.which("docker") is None, reason="it asks Docker first")
+
+
+@pytest.mark.parametrize(
+    "work", [fetch_model.drop_parts, pytest.param(hub_container.clear, marks=NO_DOCKER)]
+)
+def test_no_part_is_removed_behind_a_folder_that_is_a_link(
+    tmp_path: Path, work: Callable[[Request], None]
+) -> None:
+    theirs, asked = tmp_path / "theirs", request(tmp_path / "b")
+    parts = (theirs / f"x{PART}", theirs / "x.12345678.incomplete")
+    theirs.mkdir()
+    for part in parts:
+        part.touch()
+    asked.blobs.parent.mkdir(parents=True)
+    asked.blobs.symlink_to(theirs)
+    with pytest.raises(HostError, match="found a link"):
+        work(asked)
+    assert all(part.exists() for part in parts)
 
 
 def test_bytes_that_are_not_as_locked_are_set_aside_and_taken_from_another(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import layout
 import pytest
 import unneeded
 import weights
+from errors import HostError
 from weights import LockedFile, check, set_aside, snapshot_dir
 
 REVISION = "0" * 40
@@ -73,6 +74,32 @@ def test_a_bad_blob_is_kept_aside(folder: Path) -> None:
     set_aside(folder, ["config.json"])
     assert not blob.exists() and blob.with_name(blob.name + ".corrupt").exists()
     assert check(folder, locked()).missing == ("config.json",)
+
+
+@pytest.mark.parametrize("linked", ["model", "snapshots", "commit", "sub"])
+def test_nothing_is_removed_behind_a_folder_that_is_a_link(
+    folder: Path, tmp_path: Path, linked: str
+) -> None:
+    model = folder.parent.parent
+    found = {"model": model, "snapshots": folder.parent, "commit": folder, "sub": folder / "sub"}
+    place = found[linked]
+    theirs = tmp_path / "theirs"
+    place.rename(theirs)
+    place.symlink_to(theirs)
+    (folder / "sub/tokenizer.json").unlink()
+    (folder / "sub/tokenizer.json").write_bytes(b"x")
+    with pytest.raises(HostError) as error:
+        set_aside(folder, ["sub/tokenizer.json"])
+    assert str(error.value).startswith(f"{place}: found a link to {theirs}, allowed: a folder; ")
+    assert (folder / "sub/tokenizer.json").read_bytes() == b"x"
+
+
+def test_links_in_a_snapshot_and_a_cache_behind_a_link_are_as_ever(folder: Path) -> None:
+    hub = folder.parents[2]
+    hub.rename(hub.with_name("disk"))
+    hub.symlink_to(hub.with_name("disk"))
+    set_aside(folder, ["sub/tokenizer.json"])
+    assert check(folder, locked()).missing == ("sub/tokenizer.json",)
 
 
 def test_a_damaged_record_only_costs_a_reading(folder: Path) -> None:
