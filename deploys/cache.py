@@ -19,6 +19,7 @@ BY_STDIN = {
     "built_image",
     "check_arguments",
     "check_repository",
+    "fetched",
     "front_door",
     "gateway",
     "golden",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import command
 import container
 import durable
+import fetched
 import hostlock
 import layout
 import own_files
@@ -130,15 +131,13 @@ def unmask_registry() -> None:
     command.run(["systemctl", "disable", "--quiet", PACKAGED_REGISTRY])
 
 
-def weights(hub: Path) -> list[Thing]:
-    """The models that we brought into the cache; others that lie in it stay."""
+def weights(hub: Path) -> Iterator[Thing]:
+    """The models that we brought into the cache; others that lie in it stay, and so do commits that
+    somebody else fetched of ours."""
     ours = {path.parent.name for path in layout.MODELS.glob("*/*.json")}
     ours |= {"models--" + str(read["model"]).replace("/", "--") for read in staged()}
-    return [
-        Thing(f"weights {name}", partial(shutil.rmtree, hub / name))
-        for name in sorted(ours)
-        if (hub / name).is_dir()
-    ]
+    for folder in (hub / name for name in sorted(ours) if (hub / name).is_dir()):
+        yield from fetched.model(folder)
 
 
 def mounts(files: Sequence[str]) -> list[Thing]:

@@ -1,14 +1,13 @@
 """Finds, and on request removes, the weights and images that no kept release of this host needs.
 
-A model is ours by our record of having been asked for it; models of other tools stay. Travels on
-stdin together with its siblings. Done twice, it finds nothing.
+A commit is ours by our record of having been asked for it; models and commits of other tools stay.
+Travels on stdin together with its siblings. Done twice, it finds nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -16,24 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import command
+import fetched
 import hostlock
 import layout
-import weights
 from errors import exit_code
 from thing import Thing
-
-MIB = 1 << 20
 
 
 def things(request: dict[str, Any]) -> list[Thing]:
     """What could go, with its size. Nothing is changed."""
     needed = "".join(texts())
-    snapshots = [*request["snapshots"]]
-    found = [
-        thing
-        for name in sorted(path.name for path in layout.MODELS.glob("models--*"))
-        for thing in model(Path(request["hub"], name), needed, snapshots)
-    ]
+    found = models(Path(request["hub"]), needed, [*request["snapshots"]])
     return [*found, *images(needed, request["image"])]
 
 
@@ -44,58 +36,21 @@ def texts() -> Iterator[str]:
             yield path.read_text(errors="replace")
 
 
-def model(folder: Path, needed: str, declared: list[str]) -> Iterator[Thing]:
-    """The commits of one model that nobody needs, and what was set aside."""
-    kept: list[Path] = []
-    idle: list[Path] = []
-    for snapshot in sorted((folder / "snapshots").glob("*")):
-        name = f"{folder.name}/snapshots/{snapshot.name}"
-        used = name in needed or name in declared or downloading(snapshot.name)
-        (kept if used else idle).append(snapshot)
-    used_blobs = {blob for snapshot in kept for blob in blobs(snapshot)}
-    for snapshot in idle:
-        gone = blobs(snapshot) - used_blobs
-        text = f"weights {folder.name} at {snapshot.name[:12]}: {megabytes(gone)}"
-        last = not kept and snapshot == idle[-1]
-        yield Thing(text, partial(remove_model, folder) if last else partial(drop, snapshot, gone))
-    if kept and (aside := set((folder / "blobs").glob("*.corrupt"))):
-        text = f"set aside in {folder.name}: {megabytes(aside)}"
-        yield Thing(text, partial(unlink, aside))
+def models(hub: Path, needed: str, declared: list[str]) -> Iterator[Thing]:
+    """The commits of our models that nobody needs, and what was set aside."""
+
+    def stays(snapshot: Path) -> bool:
+        name = str(snapshot.relative_to(hub))
+        return name in needed or name in declared or downloading(snapshot.name)
+
+    for name in sorted(path.name for path in layout.MODELS.glob("models--*")):
+        yield from fetched.commits(hub / name, stays)
 
 
 def downloading(revision: str) -> bool:
     """Whether a download of that commit runs now."""
     name = f"name=vllm-fleet-download-{revision[:12]}"
     return bool(command.run(["docker", "ps", "--quiet", "--filter", name]).strip())
-
-
-def blobs(snapshot: Path) -> set[Path]:
-    """The files that a commit's names stand for."""
-    names = [path for path in snapshot.rglob("*") if not path.is_dir()]
-    return {blob for name in names if (blob := weights.own_blob(snapshot, name))}
-
-
-def megabytes(paths: set[Path]) -> str:
-    size = sum(path.stat().st_size for path in paths if path.exists())
-    return f"{size / MIB:.1f} MiB"
-
-
-def remove_model(folder: Path) -> None:
-    """All of it, and our record of it: the commit that went last was its last."""
-    shutil.rmtree(folder)
-    shutil.rmtree(layout.MODELS / folder.name)
-
-
-def drop(snapshot: Path, gone: set[Path]) -> None:
-    """One commit; blobs that another one shares stay."""
-    shutil.rmtree(snapshot)
-    unlink(gone)
-    (layout.MODELS / snapshot.parent.parent.name / f"{snapshot.name}.json").unlink(missing_ok=True)
-
-
-def unlink(paths: set[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def images(needed: str, declared: str) -> Iterator[Thing]:

@@ -6,9 +6,9 @@ import hashlib
 import os
 from pathlib import Path
 
+import fetched
 import layout
 import pytest
-import unneeded
 import weights
 from errors import HostError
 from weights import LockedFile, check, set_aside, snapshot_dir
@@ -116,7 +116,7 @@ def test_a_link_out_of_the_model_is_taken_away_and_what_it_leads_to_stays(
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to(theirs)
     assert check(folder, locked()).corrupt == ("config.json",)
-    assert unneeded.blobs(folder) == {
+    assert fetched.blobs(folder) == {
         (folder / path).resolve() for path in ("model-00001.safetensors", "sub/tokenizer.json")
     }
     set_aside(folder, ["config.json"])
