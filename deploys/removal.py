@@ -14,10 +14,22 @@ from pyinfra.api.state import State
 from deploys import invocation, programs, remote
 from deploys.operations import Commands, refuse
 from deploys.report import RUN
+from fleet import nfs
 from fleet.settings import Settings
 
 LOOK_S = 120
 REMOVE_S = 4000  # a draining server finishes what it has begun
+
+
+def weights_stay(settings: Settings) -> str:
+    """Why the host's weights may not go, in a line; "" where they are its own."""
+    if settings.cache is None:
+        return ""
+    server, path = nfs.source(settings.cache)
+    return (
+        f"weights stay: other hosts may serve from {settings.cache}; remove what none of them "
+        f"needs by hand, on {server} in {path}/hub"
+    )
 
 
 def _ask(

@@ -7,10 +7,11 @@ software of the host may have come to need them.
 from __future__ import annotations
 
 import layout
+from pyinfra import host
 from pyinfra.api.deploy import deploy
 
 from deploys import metrics
-from deploys.removal import gone
+from deploys.removal import gone, weights_stay
 from deploys.report import RUN, closing_table
 from fleet import host_files
 from fleet.settings import Settings
@@ -27,19 +28,25 @@ def owned() -> list[str]:
     ]
 
 
+def request(settings: Settings) -> dict[str, object]:
+    """What ``files/remove.py`` is asked."""
+    return {
+        "files": owned(),
+        "hub": settings.hub,
+        "weights": settings.remove_weights and not weights_stay(settings),
+        "images": settings.remove_images,
+    }
+
+
 @deploy("Remove")
 def run(*, settings: Settings) -> None:
     RUN.closing = closing_table
-    request = {
-        "files": owned(),
-        "hub": settings.hub,
-        "weights": settings.remove_weights,
-        "images": settings.remove_images,
-    }
+    if settings.remove_weights and (line := weights_stay(settings)):
+        host.log(line)
     gone(
         name="Take away what is ours",
         settings=settings,
         program="remove",
-        request=request,
+        request=request(settings),
         nothing="nothing of ours",
     )

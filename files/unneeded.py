@@ -25,7 +25,7 @@ from thing import Thing
 def things(request: dict[str, Any]) -> list[Thing]:
     """What could go, with its size. Nothing is changed."""
     needed = "".join(texts())
-    found = models(Path(request["hub"]), needed, [*request["snapshots"]])
+    found = models(request, needed) if request["weights"] else ()
     return [*found, *images(needed, request["image"])]
 
 
@@ -36,8 +36,9 @@ def texts() -> Iterator[str]:
             yield path.read_text(errors="replace")
 
 
-def models(hub: Path, needed: str, declared: list[str]) -> Iterator[Thing]:
+def models(request: dict[str, Any], needed: str) -> Iterator[Thing]:
     """The commits of our models that nobody needs, and what was set aside."""
+    hub, declared = Path(request["hub"]), request["snapshots"]
 
     def stays(snapshot: Path) -> bool:
         name = str(snapshot.relative_to(hub))
@@ -86,8 +87,8 @@ def prune(request: dict[str, Any]) -> list[str]:
 def main(request: dict[str, Any]) -> None:
     """Print {"found": [...]} or, with "go", {"removed": [...]} as one JSON line.
 
-    Keys: hub, snapshots (FOLDER/snapshots/COMMIT of the declared models), image (the declared one),
-    go, who, origin, break_lock.
+    Keys: weights (whether to look at them), hub, snapshots (FOLDER/snapshots/COMMIT of the declared
+    models), image (the declared one), go, who, origin, break_lock.
     """
 
     def work() -> int:

@@ -47,7 +47,9 @@ class RunOptions(Strict):
         "host stops serving in its wave",
     )
     remove_weights: bool = Field(
-        default=False, description="remove.py: also the model cache, which may take days to refill"
+        default=False,
+        description="remove.py: also the models that were fetched, which may take days to refill; "
+        "not those of a shared cache",
     )
     remove_images: bool = Field(
         default=False, description="remove.py: also the images that the host's releases name"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fetched
 import layout
 import pytest
+import unneeded
 from errors import HostError
 
 OURS, OLD, THEIRS = "a" * 40, "b" * 40, "c" * 40
@@ -70,6 +72,20 @@ def test_with_its_last_commit_a_model_and_our_record_of_it_go(folder: Path) -> N
     for thing in fetched.commits(folder, lambda snapshot: False):
         thing.remove()
     assert not folder.exists() and not list(layout.MODELS.iterdir())
+
+
+@pytest.mark.parametrize(("look", "found"), [(True, 2), (False, 0)])
+def test_prune_looks_at_weights_only_when_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: bool, found: int
+) -> None:
+    docker = tmp_path / "bin" / "docker"  # one that has nothing
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(layout, "RELEASES", tmp_path / "releases")
+    request = {"weights": look, "hub": str(folder.parent), "snapshots": [], "image": "x@sha256:0"}
+    assert len(unneeded.things(request)) == found
 
 
 @pytest.mark.parametrize("linked", ["", "blobs", "snapshots", f"snapshots/{OLD}"])
