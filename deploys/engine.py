@@ -30,6 +30,7 @@ from deploys import (
     ending,
     first_contact,
     heartbeat,
+    inventory_check,
     invocation,
     locks,
     members,
@@ -195,6 +196,7 @@ def check_settings(inventory: Inventory) -> list[str]:
     for host in inventory:
         where, data = provenance.where(host, file), _before_it_is_built(host.data.dict())
         problems += _misplaced(data, where)
+        problems += inventory_check.unknown_names(inventory, data, where)
         problems += [
             f"{where(key)}: {key}: not allowed, waves need all hosts at once; use wave_size"
             for key in pool.ALONE

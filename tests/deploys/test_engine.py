@@ -113,6 +113,30 @@ def test_a_mistake_on_the_command_line_says_so(tmp_path: Path) -> None:
     assert "--data: vllm_mode: found 'nope', allowed: " in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("canary=spark-10", "canary: found 'spark-10', allowed: fleet, hosts, spark-01, spark-02; "),
+        ("canary=flet", "did you mean 'fleet'?"),
+        ("cache_server=fleet", "cache_server: found 'fleet', allowed: spark-01, spark-02"),
+    ],
+)
+def test_a_host_that_is_not_in_the_inventory(tmp_path: Path, given: str, told: str) -> None:
+    with port() as listener:
+        hosts = inventory(tmp_path, listener.number)
+        done = run(hosts, "switch.py", "-y", "--data", given)
+        assert (done.returncode, listener.seen) == (1, []), done.stdout
+    assert told in done.stdout
+
+
+@pytest.mark.parametrize("canary", ["fleet", "spark-02"])
+def test_a_canary_that_the_run_leaves_out_is_no_mistake(tmp_path: Path, canary: str) -> None:
+    with port() as listener:
+        hosts = inventory(tmp_path, listener.number)
+        run(hosts, "switch.py", "-y", "--limit", "spark-01", "--data", f"canary={canary}")
+        assert len(listener.seen) == 1
+
+
 def test_good_settings_do_lead_to_a_connection(tmp_path: Path) -> None:
     """The other side of the tests above: their port would have noticed one."""
     with port() as listener:
