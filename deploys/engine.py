@@ -11,11 +11,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pyinfra.api import arguments
 from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
@@ -38,8 +39,9 @@ from deploys import (
     provenance,
     report,
 )
-from fleet import baseline, fabric, images, options, replicas
+from fleet import baseline, fabric, images, replicas
 from fleet import settings as fleet_settings
+from fleet.problems import shown
 from fleet.serve import ServeSettings
 from fleet.settings import Settings, SettingsError
 from fleet.untrusted import steerless
@@ -88,9 +90,9 @@ def _connect_tuned(self: SSHConnector) -> None:
     _check_host_keys(self)
     first_contact.hide(self)
     if "bootstrap.py" in invocation.deploy_files():
-        first_contact.connect(self, SETTINGS[self.host.name], _connect)
+        first_contact.connect(self, SETTINGS[self.host.name], _connect_by_key)
     else:
-        _connect(self)
+        _connect_by_key(self)
     transport = self.client.get_transport() if self.client else None
     if transport is None:
         return
@@ -103,12 +105,26 @@ def _connect_tuned(self: SSHConnector) -> None:
         setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def _connect_by_key(connector: SSHConnector) -> None:
+    """pyinfra ends the whole run, in a traceback, for a private key that it cannot read."""
+    try:
+        _connect(connector)
+    except ConnectError:
+        raise
+    except PyinfraError as error:
+        found = shown(connector.host.data.get("ssh_key"))
+        raise ConnectError(
+            f"ssh_key: found {found}, {error}; allowed: a readable private key"
+        ) from error
+
+
 def _check_host_keys(connector: SSHConnector) -> None:
     """A host that shows another key than the known one, or none that is known, is not talked to,
-    whatever inventory and ssh_config say; a first contact may take the key it is shown."""
+    whatever inventory and ssh_config say; a first contact may take the key it is shown where a
+    person said so (pyinfra's own default is the same word), and --dry keeps none."""
     data: dict[str, Any] = connector.data  # type: ignore[assignment]
-    first = "bootstrap.py" in invocation.deploy_files()
-    if not (first and data["ssh_strict_host_key_checking"] == "accept-new"):
+    first = "bootstrap.py" in invocation.deploy_files() and not invocation.dry()
+    if not (first and connector.host.data.get("ssh_strict_host_key_checking") == "accept-new"):
         data["ssh_strict_host_key_checking"] = "yes"
 
 
@@ -195,13 +211,7 @@ def check_settings(inventory: Inventory) -> list[str]:
     ranks = replicas.ranks({host.name: host.data.dict() for host in inventory})
     for host in inventory:
         where, data = provenance.where(host, file), _before_it_is_built(host.data.dict())
-        problems += _misplaced(data, where)
-        problems += inventory_check.unknown_names(inventory, data, where)
-        problems += [
-            f"{where(key)}: {key}: not allowed, waves need all hosts at once; use wave_size"
-            for key in pool.ALONE
-            if key in data
-        ]
+        problems += inventory_check.mistakes(host, data, where)
         try:
             SETTINGS[host.name] = fleet_settings.load(
                 host.name, data, where, ranks=ranks[host.name], catalogue=found.catalogue(data)
@@ -222,15 +232,6 @@ def _before_it_is_built(data: dict[str, object]) -> dict[str, object]:
     if "build.py" in invocation.deploy_files() and not data.get("vllm_image"):
         return {**data, "vllm_image": images.UNBUILT}
     return data
-
-
-def _misplaced(data: Mapping[str, object], where: Callable[[str], str]) -> list[str]:
-    """An option of one run, written where it would hold for every run."""
-    return [
-        f"{where(key)}: {key}: allowed: only for a single run, with --data {key}=…"
-        for key in sorted(options.keys() & set(data))
-        if where(key) != "--data"
-    ]
 
 
 def _rollout_problems() -> list[str]:

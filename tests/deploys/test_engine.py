@@ -116,7 +116,7 @@ def test_a_mistake_on_the_command_line_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("canary=spark-10", "canary: found 'spark-10', allowed: fleet, hosts, spark-01, spark-02; "),
+        ("canary=spark-10", "found 'spark-10', allowed: fleet, hosts, spark-01, spark-02; "),
         ("canary=flet", "did you mean 'fleet'?"),
         ("cache_server=fleet", "cache_server: found 'fleet', allowed: spark-01, spark-02"),
     ],
@@ -135,6 +135,21 @@ def test_a_canary_that_the_run_leaves_out_is_no_mistake(tmp_path: Path, canary: 
         hosts = inventory(tmp_path, listener.number)
         run(hosts, "switch.py", "-y", "--limit", "spark-01", "--data", f"canary={canary}")
         assert len(listener.seen) == 1
+
+
+@pytest.mark.parametrize("deploy_file", ["deploy.py", "status.py", "bootstrap.py"])
+def test_a_private_key_that_is_not_there(tmp_path: Path, deploy_file: str) -> None:
+    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA")
+    data = {**GOOD, "ssh_key": "/nope", "public_key": str(tmp_path / "key.pub")}
+    with port() as listener:
+        done = run(inventory(tmp_path, listener.number, data=data), deploy_file, "-y")
+        assert (done.returncode, listener.seen) == (1, []), done.stdout
+    told = "ssh_key: found '/nope', No such private key file: /nope; allowed: a readable private"
+    assert done.stdout.count(told) == 2, done.stdout
+    assert "Traceback" not in done.stdout
+    assert ("unreachable: spark-01, spark-02; nothing" in done.stdout) == (
+        deploy_file != "status.py"
+    )
 
 
 def test_good_settings_do_lead_to_a_connection(tmp_path: Path) -> None:

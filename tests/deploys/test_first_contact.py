@@ -27,16 +27,20 @@ def port() -> Iterator[int]:
     process.communicate()
 
 
-def said(folder: Path, port: int, **data: object) -> str:
+def said(folder: Path, port: int, *more: str, **data: object) -> str:
     """What bootstrap.py tells, as loudly as it can; the host breaks off when it is reached."""
     (folder / "known_hosts").touch()
     paramiko.ECDSAKey.generate().write_private_key_file(str(folder / "key"))
+    (folder / "key.pub").write_text("ecdsa-sha2-nistp256 AAAA")
     ssh = {
+        "ssh_strict_host_key_checking": "accept-new",
         **{"ssh_known_hosts_file": str(folder / "known_hosts"), "ssh_key": str(folder / "key")},
         "first_user": "nvidia",
     }
+    known = {key: value for key, value in {**GOOD, **ssh, **data}.items() if value is not None}
+    hosts = inventory(folder, port, 1, known)
     done = subprocess.run(
-        words(inventory(folder, port, 1, {**GOOD, **ssh, **data}), "bootstrap.py", "-y", "--debug"),
+        words(hosts, "bootstrap.py", "--debug", *(more or ["-y"])),
         cwd=REPO,
         env={**os.environ, "FLEET_FIRST_PASSWORD": PASSWORD},
         stdin=subprocess.DEVNULL,
@@ -59,3 +63,19 @@ def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path, port: i
     (tmp_path / "password").write_text(PASSWORD)
     told = said(tmp_path, port, first_password_file=str(tmp_path / "password"))
     assert f"{tmp_path / 'password'}, which others may read; allowed: mode 0600" in told
+
+
+@pytest.mark.parametrize(
+    ("more", "said_of_it"), [((), None), (("--dry",), "accept-new"), ((), "no")]
+)
+def test_an_unknown_host_key_is_taken_only_where_a_person_says_so(
+    tmp_path: Path, port: int, more: tuple[str, ...], said_of_it: str | None
+) -> None:
+    told = said(tmp_path, port, *more, ssh_strict_host_key_checking=said_of_it)
+    assert "No host key for [127.0.0.1]" in told and "'***'" not in told, told
+    assert (tmp_path / "known_hosts").read_text() == ""
+
+
+def test_a_host_key_that_a_person_lets_it_take_is_kept(tmp_path: Path, port: int) -> None:
+    said(tmp_path, port)
+    assert f"[127.0.0.1]:{port} ecdsa" in (tmp_path / "known_hosts").read_text()
