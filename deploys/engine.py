@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,6 +22,7 @@ from pyinfra.api.state import State
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput
 from pyinfra_cli import cli
+from pyinfra_cli import inventory as theirs
 from pyinfra_cli.exceptions import CliError
 
 from deploys import (
@@ -32,6 +32,7 @@ from deploys import (
     first_contact,
     heartbeat,
     inventory_check,
+    inventory_file,
     invocation,
     locks,
     members,
@@ -75,6 +76,9 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
         (arguments, "all_global_arguments", bookkeeping.argument_types),
         (bookkeeping.operations, "pop_global_arguments", bookkeeping.pop_arguments),
         (bookkeeping.deploys, "pop_global_arguments", bookkeeping.pop_arguments),
+        (cli, "make_inventory", inventory_file.make),
+        (cli, "_set_override_data", inventory_file.override_data),
+        (theirs, "_get_groups_from_filename", inventory_file.groups),
         (cli, "_apply_inventory_limit", _limit_that_matches),
         (cli, "_apply_inventory_exclude", _exclude_then_check),
         (cli, "connect_all", _make_room_then_connect),
@@ -175,13 +179,9 @@ def _exclude_then_check(
     hosts: list[Host] | None = _apply_exclude(inventory, limit, exclude)
     asked = list(inventory) if hosts is None else hosts
     if not asked:
-        raise CliError("inventory: found no host to work on; add one, or drop --exclude")
-    problems = list(dict.fromkeys(check_settings(inventory)))
-    for line in problems:
-        print(line, file=sys.stderr)
-    if problems:
-        found = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        raise CliError(f"{found} in the settings; no host was contacted")
+        file = invocation.inventory_file()
+        raise CliError(f"{file}: found no host to work on; add one, or drop --exclude")
+    inventory_file.refuse(check_settings(inventory), "settings")
     names = {host.name for host in asked}
     changes = CHANGE_SERVING & set(invocation.deploy_files())
     if changes and (torn := replicas.torn(SETTINGS, names)):
@@ -206,8 +206,8 @@ def _unplanned(state: State) -> str:
 def check_settings(inventory: Inventory) -> list[str]:
     """Fill ``SETTINGS`` for all hosts of the inventory; every mistake found, one line each."""
     SETTINGS.clear()
-    problems: list[str] = []
     file, found = invocation.inventory_file(), locks.Locks()
+    problems = inventory_check.same_address(inventory, file)
     ranks = replicas.ranks({host.name: host.data.dict() for host in inventory})
     for host in inventory:
         where, data = provenance.where(host, file), _before_it_is_built(host.data.dict())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
+from pyinfra.connectors.ssh import SSHConnector
 
 from deploys import pool
 from fleet import options
-from fleet.problems import choice
+from fleet.problems import choice, shown, suggestion
 
 Where = Callable[[str], str]
 
@@ -20,7 +21,40 @@ def mistakes(host: Host, data: Mapping[str, object], where: Where) -> list[str]:
         *_misplaced(data, where),
         *_alone(data, where),
         *_unknown_names(host.inventory, data, where),
+        *_ssh(data, where),
     ]
+
+
+def same_address(hosts: Iterable[Host], file: str) -> list[str]:
+    """Two names for what is one machine, which two changes would meet at once."""
+    lines, seen = [], dict[tuple[object, ...], str]()
+    for host in hosts:
+        if host.connector_cls is not SSHConnector:
+            continue
+        reached = str(host.data.get("ssh_hostname") or host.name)
+        port = host.data.get("ssh_port") or 22
+        # one private address may lie behind several jump hosts
+        first = seen.setdefault((reached, port, host.data.get("ssh_config_file")), host.name)
+        if first != host.name:
+            lines.append(
+                f"{file}: host {host.name}: ssh_hostname: found {shown(reached)}, port {port}, "
+                f"as of {first}; allowed: an address of its own"
+            )
+    return lines
+
+
+def _ssh(data: Mapping[str, object], where: Where) -> list[str]:
+    """Keys that pyinfra's SSH would not read, and a port that is none."""
+    unknown = [key for key in data if key.startswith("ssh_") and key not in SSHConnector.data_meta]
+    lines = [
+        f"{where(key)}: {key}: unknown key{suggestion(key, SSHConnector.data_meta)}"
+        for key in unknown
+    ]
+    port = data.get("ssh_port")
+    if port is not None and (type(port) is not int or not 1 <= port <= 65535):
+        found = f"found {shown(port)}, allowed: a whole number from 1 to 65535"
+        lines.append(f"{where('ssh_port')}: ssh_port: {found}")
+    return lines
 
 
 def _misplaced(data: Mapping[str, object], where: Where) -> list[str]:

@@ -114,11 +114,7 @@ def _collect(options: argparse.Namespace) -> int:
 def _settings(pairs: list[str]) -> Settings:
     """group_data/all.py, then the command line, as a host would have them."""
     data = group_data.values(settings.Data.model_fields)
-    for text in pairs:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise SettingsError(f"--data: found {text!r}, allowed: KEY=VALUE")
-        data[key] = group_data.value(value)
+    data |= {key: group_data.value(text) for key, text in group_data.pairs(pairs).items()}
     data.pop("bundle", None)  # the bundle of a fleet is collected from the internet
     return settings.load("bundle", data, lambda _: "group_data/all.py or --data")
 

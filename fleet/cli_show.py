@@ -55,12 +55,11 @@ def _data(options: argparse.Namespace) -> dict[str, object]:
     data.setdefault("vllm_image", _IMAGE)
     if not data["vllm_image"]:
         data["vllm_image"] = _IMAGE
-    for text in options.data:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise SettingsError(f"--data: found {text!r}, allowed: KEY=VALUE")
-        data[key] = group_data.value(value)
-    return data
+    return {**data, **_given(options)}
+
+
+def _given(options: argparse.Namespace) -> dict[str, object]:
+    return {key: group_data.value(text) for key, text in group_data.pairs(options.data).items()}
 
 
 def _serving(data: dict[str, object]) -> Serving:

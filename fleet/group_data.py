@@ -7,7 +7,7 @@ import runpy
 from collections.abc import Iterable
 from pathlib import Path
 
-from fleet.problems import SettingsError
+from fleet.problems import SettingsError, shown
 from fleet.serve import ServeSettings
 
 ALL = Path(__file__).parent.parent / "group_data" / "all.py"
@@ -25,9 +25,25 @@ def values(keys: Iterable[str], path: Path = ALL) -> dict[str, object]:
     try:
         found = runpy.run_path(str(path))
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise SettingsError(f"group_data/{path.name}: cannot be read: {reason}") from None
+        raise SettingsError(unreadable(f"group_data/{path.name}", error)) from None
     return {key: found[key] for key in keys if key in found}
+
+
+def unreadable(place: str, error: BaseException) -> str:
+    """The line for a file of Python that cannot be run."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{place}: cannot be read: {reason}"
+
+
+def pairs(words: Iterable[str]) -> dict[str, str]:
+    """The KEY=VALUE words of --data; SettingsError for one that is none."""
+    found = {}
+    for text in words:
+        key, separator, said = text.partition("=")
+        if not separator or not key:
+            raise SettingsError(f"--data: found {shown(text)}, allowed: KEY=VALUE")
+        found[key] = said
+    return found
 
 
 def value(text: str) -> object:

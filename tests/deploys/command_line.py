@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,21 +18,27 @@ GOOD: dict[str, object] = {
 }
 
 
+ADDRESSES = ("127.0.0.1", "127.0.0.2")
+
+
 class Port:
     """Accepts connections on loopback and counts them; ``hold`` keeps them open in silence."""
 
     def __init__(self, hold: bool) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.number: int = self.listener.getsockname()[1]
         self.seen: list[socket.socket] = []
         self.met = threading.Event()
         self._hold = hold
-        threading.Thread(target=self._accept, daemon=True).start()
+        first = socket.create_server((ADDRESSES[0], 0))
+        self.number: int = first.getsockname()[1]
+        more = [socket.create_server((address, self.number)) for address in ADDRESSES[1:]]
+        self._listeners = (first, *more)
+        for listener in self._listeners:
+            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                connection, _ = self.listener.accept()
+                connection, _ = listener.accept()
             except OSError:
                 return
             self.seen.append(connection)
@@ -41,9 +47,9 @@ class Port:
                 connection.close()
 
     def close(self) -> None:
-        # close() alone does not wake the thread in accept()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        for listener in self._listeners:
+            listener.shutdown(socket.SHUT_RDWR)  # close() alone does not wake accept()
+            listener.close()
         for connection in self.seen:
             connection.close()
 
@@ -58,22 +64,26 @@ def port(*, hold: bool = False) -> Iterator[Port]:
 
 
 def inventory(folder: Path, port: int, count: int = 2, data: Mapping[str, object] = GOOD) -> Path:
-    """An inventory of hosts that are all that port, with ``data`` as its group data."""
-    ssh = {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_user": "nobody"}
-    return _inventory(folder, [f"spark-{i + 1:02d}" for i in range(count)], ssh, data)
+    """An inventory of hosts that are all at that port, with ``data`` as its group data."""
+    ssh = {"ssh_port": port, "ssh_user": "nobody"}
+    hosts = [
+        (f"spark-{i + 1:02d}", {"ssh_hostname": address, **ssh})
+        for i, address in enumerate(ADDRESSES[:count])
+    ]
+    return _inventory(folder, hosts, data)
 
 
 def fake_inventory(folder: Path, count: int = 2, **data: object) -> Path:
     """pyinfra's own pretend hosts: every command succeeds and says nothing."""
-    names = [f"@fake/{i + 1:02d}" for i in range(count)]
-    return _inventory(folder, names, {"fake_delay": 0, **data}, GOOD)
+    hosts = [(f"@fake/{i + 1:02d}", {"fake_delay": 0, **data}) for i in range(count)]
+    return _inventory(folder, hosts, GOOD)
 
 
 def _inventory(
-    folder: Path, names: list[str], of_host: Mapping[str, object], data: Mapping[str, object]
+    folder: Path, hosts: Sequence[tuple[str, Mapping[str, object]]], data: Mapping[str, object]
 ) -> Path:
     path = folder / "hosts.py"
-    path.write_text(f"fleet = {[(name, dict(of_host)) for name in names]!r}\n")
+    path.write_text(f"fleet = {hosts!r}\n")
     (folder / "group_data").mkdir(exist_ok=True)
     lines = [f"{key} = {value!r}\n" for key, value in data.items()]
     (folder / "group_data" / "all.py").write_text("".join(lines))
