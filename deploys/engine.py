@@ -79,6 +79,7 @@ def replacements() -> list[tuple[object, str, Callable[..., object]]]:
         (cli, "make_inventory", inventory_file.make),
         (cli, "_set_override_data", inventory_file.override_data),
         (theirs, "_get_groups_from_filename", inventory_file.groups),
+        (theirs, "_get_group_data", inventory_file.group_values),
         (cli, "_apply_inventory_limit", _limit_that_matches),
         (cli, "_apply_inventory_exclude", _exclude_then_check),
         (cli, "connect_all", _make_room_then_connect),

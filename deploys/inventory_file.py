@@ -4,6 +4,7 @@ tell by a traceback of its own, is a line that names file and key."""
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ _HOST = '"spark-01", or ("spark-01", {…})'
 _GROUP = f"a list of hosts, each {_HOST}"
 
 _make = cli.make_inventory
+_group_values = theirs._get_group_data
 _override: Callable[..., dict[str, Any]] = cli._set_override_data
 
 
@@ -159,3 +161,45 @@ def _unlike(groups: Mapping[str, object]) -> Iterator[str]:
                         f"host {one[0]}: {key}: found {shown(other)} in {first}, {shown(found)} "
                         f"in {group}; allowed: one value; give the name alone in one of them"
                     )
+
+
+def group_values(place: str) -> dict[str, dict[str, Any]]:
+    """The data of a folder of group data, by group; files in it that nothing would read are told.
+
+    pyinfra gives this function the groups of the inventory by its own context.
+    """
+    known = {*cli.ctx_inventory.get().group_data}
+    folder = Path(place)
+    if folder.is_dir() and known != {"all"}:  # an inventory that is no file has no other group
+        refuse(_unread(folder, known), "group data")
+    found: dict[str, dict[str, Any]] = _group_values(place)
+    return found
+
+
+def _unread(folder: Path, known: set[str]) -> list[str]:
+    """Data for no group of this inventory, nor of another one that shares the folder."""
+    readable = {f"{group}.py" for group in known}
+    unread = [path for path in folder.iterdir() if path.name not in readable and _meant(path)]
+    shared = _other_groups(folder.parent) if unread else set()
+    names = sorted(readable)
+    return [
+        f"{path}: found a file that nothing reads, allowed: {', '.join(names)}"
+        f"{suggestion(path.name, names)}"
+        for path in sorted(unread)
+        if path.suffix != ".py" or path.stem not in shared
+    ]
+
+
+def _meant(path: Path) -> bool:
+    """Not a person's notes, nor what programs leave behind."""
+    return not path.name.startswith((".", "_")) and path.suffix != ".md"
+
+
+def _other_groups(folder: Path) -> set[str]:
+    """What other inventories in ``folder`` may call their groups."""
+    files = list(folder.glob("*.py"))
+    names = {file.stem for file in files}
+    for file in files:
+        with contextlib.suppress(SyntaxError, UnicodeDecodeError):
+            names |= _assigned(str(file))
+    return names

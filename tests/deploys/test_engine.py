@@ -82,7 +82,7 @@ def deploy(tmp_path: Path) -> Path:
 
 def test_what_is_replaced_in_pyinfra_is_still_there_and_called_the_same() -> None:
     replaced = engine.replacements()
-    assert len(replaced) == 17
+    assert len(replaced) == 18
     for place, name, ours in replaced:
         theirs = getattr(place, name)
         assert callable(theirs)

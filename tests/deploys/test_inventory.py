@@ -103,6 +103,35 @@ def test_group_data_that_cannot_be_run(tmp_path: Path, text: str) -> None:
     assert [line for line in lines if f"{place}: cannot be read: " in line], lines
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("flet.py", "allowed: all.py, fleet.py, hosts.py; did you mean 'fleet.py'?"),
+        ("fleet.yaml", "allowed: all.py, fleet.py, hosts.py; did you mean 'fleet.py'?"),
+        ("all.yml", "allowed: all.py, fleet.py, hosts.py; did you mean 'all.py'?"),
+    ],
+)
+def test_group_data_that_nothing_reads(tmp_path: Path, name: str, told: str) -> None:
+    with port() as listener:
+        file = inventory(tmp_path, listener.number)
+        place = tmp_path / "group_data" / name
+        place.write_text("port = 9000")
+        lines = refused(listener, file)
+    assert f"{place}: found a file that nothing reads, {told}" in lines
+
+
+def test_group_data_that_something_reads(tmp_path: Path) -> None:
+    """All hosts', a group's, that of the group named after the file, another inventory's."""
+    with port() as listener:
+        file = inventory(tmp_path, listener.number)
+        for name in ("fleet.py", "hosts.py", "lab.py", "README.md", "_common.py"):
+            (tmp_path / "group_data" / name).write_text("_PORT = 9000")
+        (tmp_path / "group_data" / "__pycache__").mkdir()
+        (tmp_path / "staging.py").write_text("lab = []")
+        done = run(file, "status.py")
+        assert len(listener.seen) == 2, done.stdout
+
+
 @pytest.mark.parametrize("word", ["port", "=3"])
 def test_data_that_is_no_pair(tmp_path: Path, word: str) -> None:
     lines = told(tmp_path, f"hosts = [{FIRST}]", "--data", word)
