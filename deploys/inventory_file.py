@@ -3,7 +3,6 @@ tell by a traceback of its own, is a line that names file and key."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -85,23 +84,11 @@ def groups(file: str) -> dict[str, Any]:
     """The inventory's groups, each as pyinfra takes it; what may be meant as one and is none, is
     told."""
     found = exec_file(file, return_locals=True)
-    named = {n: v for n, v in found.items() if n in _assigned(file) and not n.startswith("_")}
+    own = group_data.assigned(Path(file))
+    named = {n: v for n, v in found.items() if n in own and not n.startswith("_")}
     problems = [line for name, value in named.items() for line in _mistakes(name, value)]
     refuse([f"{file}: {line}" for line in problems or _unlike(named)], "inventory")
     return {n: v for n, v in found.items() if theirs._is_inventory_group(n, v)}
-
-
-def _assigned(file: str) -> set[str]:
-    """The names that ``file`` gives a value itself: not what it imports, nor a loop's variable."""
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    targets = [
-        target
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-    ]
-    names = (name for target in targets for name in ast.walk(target))
-    return {name.id for name in names if isinstance(name, ast.Name)}
 
 
 def _mistakes(name: str, value: object) -> Iterator[str]:
@@ -201,5 +188,5 @@ def _other_groups(folder: Path) -> set[str]:
     names = {file.stem for file in files}
     for file in files:
         with contextlib.suppress(SyntaxError, UnicodeDecodeError):
-            names |= _assigned(str(file))
+            names |= group_data.assigned(file)
     return names

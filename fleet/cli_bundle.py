@@ -116,7 +116,7 @@ def _settings(pairs: list[str]) -> Settings:
     data = group_data.values(settings.Data.model_fields)
     data |= {key: group_data.value(text) for key, text in group_data.pairs(pairs).items()}
     data.pop("bundle", None)  # the bundle of a fleet is collected from the internet
-    return settings.load("bundle", data, lambda _: "group_data/all.py or --data")
+    return settings.load("bundle", data, lambda _: "group_data/all.py or --data", whole=True)
 
 
 def _path(text: str | None) -> Path | None:

@@ -8,12 +8,26 @@ from typing import Any
 
 from rich.table import Table
 
-from fleet import footprint, group_data, known_models, models, modes, render, serving, show, tables
-from fleet.fit import MOST_HOSTS, Fit
+from fleet import (
+    footprint,
+    group_data,
+    known_models,
+    models,
+    modes,
+    render,
+    serving,
+    settings,
+    show,
+    tables,
+)
+from fleet.case import facts
+from fleet.fit import MOST_HOSTS, Fit, split
 from fleet.problems import SettingsError
-from fleet.serving import Serving
+from fleet.serve import ServeSettings
+from fleet.serving import Serving, Where
 
 _IMAGE = "no-image-chosen@sha256:" + "0" * 64
+_SIZES = {"tensor_parallel", "pipeline_parallel", "data_parallel"}
 _FILES = ("vllm.yaml", "vllm.env", "compose.yaml", "release.json")
 
 
@@ -25,16 +39,20 @@ def add(commands: Any) -> None:
         allow_abbrev=False,
     )
     shown.add_argument("mode", metavar="MODE")
-    shown.add_argument("--model", metavar="ORG/MODEL", help="default: a placeholder")
+    shown.add_argument(
+        "--model", metavar="ORG/MODEL", help="default: vllm_model of group_data/all.py"
+    )
     shown.set_defaults(run=_show)
     fits = commands.add_parser(
         "fit", help="whether a model fits a host, in each mode", allow_abbrev=False
     )
     fits.add_argument("model", metavar="ORG/MODEL")
     fits.add_argument("--mode", metavar="MODE", help="this mode only")
-    fits.add_argument("--hosts", type=int, help="hosts of one replica; default: the settings'")
     fits.set_defaults(run=_fit)
     for parser in (shown, fits):
+        parser.add_argument(
+            "--hosts", type=int, metavar="N", help="hosts of one replica; default: the settings'"
+        )
         parser.add_argument(
             "--data",
             metavar="KEY=VALUE",
@@ -45,39 +63,47 @@ def add(commands: Any) -> None:
         parser.add_argument("--json", action="store_true", help="for programs")
 
 
-def _where(key: str) -> str:
-    return "command line"
+def _asked(options: argparse.Namespace, **named: object) -> tuple[dict[str, object], Where]:
+    """The fleet's settings for all hosts, then what the command line says; and who says what."""
+    words = group_data.pairs(options.data)
+    said = {**{key: group_data.value(text) for key, text in words.items()}, **named}
+    other = settings.Data.model_fields.keys() - ServeSettings.model_fields.keys()
+    data = {
+        key: found for key, found in {**group_data.serving(), **said}.items() if key not in other
+    }
+    data["vllm_image"] = data.get("vllm_image") or _IMAGE
+    hosts = options.hosts
+    if hosts is not None and not 1 <= hosts <= MOST_HOSTS:
+        raise SettingsError(f"--hosts: found {hosts}, allowed: 1 to {MOST_HOSTS}")
+    if hosts is not None and not said.keys() & _SIZES:
+        data = {key: found for key, found in data.items() if key not in _SIZES}
+    return data, lambda key: "command line" if key in said else f"group_data/{group_data.ALL.name}"
 
 
-def _data(options: argparse.Namespace) -> dict[str, object]:
-    """Settings of the fleet for all hosts, then what the command line says."""
-    data = group_data.serving()
-    data.setdefault("vllm_image", _IMAGE)
-    if not data["vllm_image"]:
-        data["vllm_image"] = _IMAGE
-    return {**data, **_given(options)}
+def _serving(data: dict[str, object], where: Where, hosts: int | None) -> Serving:
+    """The release's inputs, for a replica of ``hosts``, else as large as its sizes say."""
+    if hosts is None or data.keys() & _SIZES:
+        return _load(data, where, hosts)
+    tensor, pipeline = split(facts(_load(data, where, 1).model), hosts)
+    sizes = {"tensor_parallel": tensor, "pipeline_parallel": pipeline}
+    return _load({**data, **sizes}, where, hosts)
 
 
-def _given(options: argparse.Namespace) -> dict[str, object]:
-    return {key: group_data.value(text) for key, text in group_data.pairs(options.data).items()}
-
-
-def _serving(data: dict[str, object]) -> Serving:
-    """The release's inputs; a model without a lock has placeholders where facts are missing."""
+def _load(data: dict[str, object], where: Where, gpus: int | None) -> Serving:
+    """A model without a lock has placeholders where facts are missing."""
     try:
-        return serving.load(data, _where)
+        return serving.load(data, where, gpus=gpus)
     except SettingsError:
         repo = data.get("vllm_model")
         if not isinstance(repo, str) or models.is_locked(repo):
             raise
-    return serving.load(data, _where, lock=show.unlocked(repo))
+    return serving.load(data, where, gpus=gpus, lock=show.unlocked(repo))
 
 
 def _show(options: argparse.Namespace) -> int:
-    data = {**_data(options), "vllm_mode": options.mode}
-    if options.model:
-        data["vllm_model"] = options.model
-    chosen = _serving(data)
+    named = {"vllm_model": options.model} if options.model else {}
+    data, where = _asked(options, vllm_mode=options.mode, **named)
+    chosen = _serving(data, where, options.hosts)
     files = render.release(chosen).files
     result = footprint.memory(chosen)
     if options.json:
@@ -130,14 +156,11 @@ def _print_fit(result: Fit) -> None:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    data = {**_data(options), "vllm_model": options.model}
+    data, where = _asked(options, vllm_model=options.model)
     if not known_models.known(options.model):
         models.load(options.model, place="command line")
-    hosts = options.hosts
-    if hosts is not None and not 1 <= hosts <= MOST_HOSTS:
-        raise SettingsError(f"--hosts: found {hosts}, allowed: 1 to {MOST_HOSTS}")
     wanted = [options.mode] if options.mode else modes.names()
-    rows = [(name, *_verdict({**data, "vllm_mode": name}, hosts)) for name in wanted]
+    rows = [(name, *_verdict({**data, "vllm_mode": name}, where, options.hosts)) for name in wanted]
     if options.json:
         print(json.dumps([_fit_row(*row) for row in rows], indent=1))
     else:
@@ -145,10 +168,10 @@ def _fit(options: argparse.Namespace) -> int:
     return 0 if any(result and result.verdict == "fits" for _, result, _ in rows) else 1
 
 
-def _verdict(data: dict[str, object], hosts: int | None) -> tuple[Fit | None, str]:
+def _verdict(data: dict[str, object], where: Where, hosts: int | None) -> tuple[Fit | None, str]:
     """The arithmetic, or why the mode does not take the model at all."""
     try:
-        return footprint.memory(_serving(data), hosts), ""
+        return footprint.memory(_serving(data, where, hosts)), ""
     except SettingsError as error:
         return None, error.problems[0].removeprefix("command line: ")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fleet import known_models
 from fleet.case import facts
-from fleet.fit import Fit, fit, split
+from fleet.fit import Fit, fit
 from fleet.memory import GIB, Subject, plan
 from fleet.models import ModelLock
 from fleet.render import serve_config
@@ -28,19 +28,13 @@ def weights(lock: ModelLock) -> int:
     return next((size for size in sizes if size), 0)
 
 
-def memory(serving: Serving, hosts: int | None = None) -> Fit | None:
-    """The memory arithmetic of what is served; None where the size of the weights is not known.
-
-    ``hosts`` spreads one replica over so many hosts, in place of what the settings say.
-    """
+def memory(serving: Serving) -> Fit | None:
+    """The memory arithmetic of what is served; None where the size of the weights is not known."""
     subject = _subject(serving)
     if subject is None:
         return None
     config = serve_config(serving)
     wanted = plan(config, config.get("speculative-config"))
-    if hosts is not None:
-        tensor, pipeline = split(subject.config, hosts)
-        wanted = replace(wanted, tensor=tensor, pipeline=pipeline)
     return fit(subject, replace(wanted, floor=round(serving.memory_floor_gib * GIB)))
 
 

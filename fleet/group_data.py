@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import runpy
 from collections.abc import Iterable
 from pathlib import Path
 
-from fleet.problems import SettingsError, shown
+from fleet import settings
+from fleet.problems import SettingsError, shown, suggestion
 from fleet.serve import ServeSettings
 
 ALL = Path(__file__).parent.parent / "group_data" / "all.py"
@@ -26,7 +28,26 @@ def values(keys: Iterable[str], path: Path = ALL) -> dict[str, object]:
         found = runpy.run_path(str(path))
     except Exception as error:
         raise SettingsError(unreadable(f"group_data/{path.name}", error)) from None
+    unknown = settings.own_keys(found).keys() & assigned(path) - settings.names()
+    if unknown:
+        raise SettingsError(
+            *(f"group_data/{path.name}: {key}: unknown key{suggestion(key, settings.names())}"
+              for key in sorted(unknown))
+        )  # fmt: skip
     return {key: found[key] for key in keys if key in found}
+
+
+def assigned(path: Path) -> set[str]:
+    """The names that a file of Python gives a value itself: not what it imports, nor a loop's."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    targets = [
+        target
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    names = (name for target in targets for name in ast.walk(target))
+    return {name.id for name in names if isinstance(name, ast.Name)}
 
 
 def unreadable(place: str, error: BaseException) -> str:

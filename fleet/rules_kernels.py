@@ -107,7 +107,7 @@ def _parallel(case: Case) -> Iterator[Finding]:
         "pipeline_parallel": settings.pipeline_parallel,
         "data_parallel": settings.data_parallel,
     }
-    wanted = settings.tensor_parallel * settings.pipeline_parallel * settings.data_parallel
+    wanted = settings.gpus
     if wanted != case.gpus:
         key = max(sizes, key=lambda name: sizes[name])
         yield (

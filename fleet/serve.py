@@ -152,6 +152,11 @@ class ServeSettings(HubSettings, ReplicaSettings):
     )
 
     @property
+    def gpus(self) -> int:
+        """GPUs, and so hosts, that one replica takes."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+
+    @property
     def hub(self) -> str:
         """The Hub cache on the hosts."""
         return f"{self.models_dir}/hub"

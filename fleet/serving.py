@@ -41,13 +41,14 @@ def load(
     data: Mapping[str, object],
     where: Where,
     *,
-    gpus: int = 1,
+    gpus: int | None = 1,
     catalogue: Catalogue = OURS,
     lock: ModelLock | None = None,
 ) -> Serving:
     """The serving half of ``data`` alone, or SettingsError with a line for every mistake.
 
-    ``lock`` stands for the model's own, where there is none in the catalogue.
+    ``gpus`` are those of the replica, None: as many as its sizes ask for. ``lock`` stands for the
+    model's own, where there is none in the catalogue.
     """
     problems: list[str] = []
     flat = collect(problems, lambda: parse(ServeSettings, data, where))
@@ -78,7 +79,7 @@ def join(
     data: Mapping[str, object],
     flat: ServeSettings | None,
     where: Where,
-    gpus: int,
+    gpus: int | None,
     catalogue: Catalogue,
     lock: ModelLock | None = None,
 ) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def join(
     if flat is None or mode is None or model is None:
         raise SettingsError(*problems)
     speculation = collect(problems, lambda: rules.speculation(flat, mode, where, catalogue))
-    joined = collect(problems, lambda: case(flat, mode, model, speculation, gpus=gpus))
+    joined = collect(problems, lambda: case(flat, mode, model, speculation, gpus=gpus or flat.gpus))
     problems += rules.problems(joined, where) if joined else []
     if problems:
         raise SettingsError(*problems)

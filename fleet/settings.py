@@ -27,7 +27,7 @@ from fleet.serve import ServeSettings
 from fleet.serving import Serving, Where, collect, join, parse
 from fleet.waves import RolloutSettings
 
-__all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "own_keys"]
+__all__ = ["Catalogue", "Data", "Settings", "SettingsError", "load", "names", "own_keys"]
 
 _PYINFRA = ("_", "ssh_", "fake_")  # prefixes of pyinfra's own data keys
 
@@ -66,6 +66,11 @@ class Settings(Data, Serving):
     host: str
 
 
+def names() -> set[str]:
+    """Every key, as a person writes it."""
+    return {field.alias or name for name, field in Data.model_fields.items()}
+
+
 def own_keys(data: Mapping[str, object]) -> dict[str, object]:
     """``data`` without the keys that are pyinfra's own."""
     return {key: value for key, value in data.items() if not str(key).startswith(_PYINFRA)}
@@ -77,17 +82,20 @@ def load(
     where: Where,
     *,
     ranks: tuple[Rank, ...] = (),
+    whole: bool = False,
     catalogue: Catalogue = OURS,
 ) -> Settings:
     """Host data as Settings, or SettingsError with a line for every mistake of the host at once.
 
     ``where(key)`` names the file (or --data) a key came from; for a key that is missing, the file
-    it belongs in. ``ranks`` are the hosts of its replica, () where it serves alone.
+    it belongs in. ``ranks`` are the hosts of its replica, () where it serves alone; ``whole``: no
+    host is meant, but a replica as large as its sizes say.
     """
     problems: list[str] = []
     own = localized(own_keys(data))
     flat = collect(problems, lambda: parse(Data, own, where))
-    parts = collect(problems, lambda: join(own, flat, where, len(ranks) or 1, catalogue))
+    gpus = None if whole else len(ranks) or 1
+    parts = collect(problems, lambda: join(own, flat, where, gpus, catalogue))
     if flat is None or parts is None:
         raise SettingsError(*problems)
     settings = Settings(host=host, ranks=ranks, **dict(flat), **parts)

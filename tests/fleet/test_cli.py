@@ -178,3 +178,78 @@ def test_render_and_host_programs_agree_on_names() -> None:
     template = (ROOT / "templates" / "compose.yaml.j2").read_text()
     assert f'"{layout.RELEASES}/"' in template
     assert f'"{layout.CACHE}"' in template
+
+
+class Checkout:
+    """The project with other defaults: ``fleet`` as a person runs it in there."""
+
+    def __init__(self, folder: Path, defaults: str) -> None:
+        self.folder = folder
+        for name in ("fleet", "modes", "models", "templates", "files"):
+            (folder / name).symlink_to(ROOT / name)
+        (folder / "group_data").mkdir()
+        text = (ROOT / "group_data/all.py").read_text()
+        (folder / "group_data/all.py").write_text(f"{text}\n{defaults}\n")
+
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "fleet", *argv],
+            cwd=self.folder, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+
+def test_a_replica_of_two_hosts_is_shown_and_fitted_as_one(tmp_path: Path) -> None:
+    pair = Checkout(tmp_path, "tensor_parallel = 2")
+    done = pair.run("show", "standard", "--model", "lab/tiny")
+    assert done.returncode == 0 and "--tensor-parallel-size 2" in done.stdout, done.stderr
+    assert pair.run("fit", "lab/tiny", "--mode", "standard").returncode == 0
+    done = pair.run("show", "standard", "--model", "lab/tiny", "--hosts", "1")
+    assert done.returncode == 0 and "--tensor-parallel-size" not in done.stdout, done.stderr
+    image = f"vllm_image=example/vllm@sha256:{'0' * 64}"
+    words = ["--data", image, "--data", "vllm_model=lab/tiny", "--data", "extra_ca=/nope"]
+    done = pair.run("bundle", str(tmp_path / "bundle"), *words)
+    assert done.stderr == "/nope: no certificate to trust: No such file or directory\n"
+
+
+def test_fit_takes_the_remedy_that_it_named(capsys: pytest.CaptureFixture[str]) -> None:
+    model = ("fit", "deepseek-ai/DeepSeek-V3", "--mode", "deepseek")
+    sizes = ("--data", "tensor_parallel=8")
+    assert "8 hosts (tensor_parallel 8, pipeline_parallel 1)" in json.dumps(
+        json.loads(run(capsys, *model, "--json")[1])
+    )
+    for more in (("--hosts", "8"), sizes, ("--hosts", "8", *sizes)):
+        assert run(capsys, *model, *more)[0] == 0
+    _, out, _ = run(capsys, *model, "--hosts", "4", *sizes, "--json")
+    assert "found 8, in all 8 GPUs; the replica has 4" in json.loads(out)[0]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("defaults", "told"),
+    [
+        ("port = -5", "group_data/all.py: port: found -5, allowed: 1024 or more\n"),
+        ('vlm_mode = "x"', "group_data/all.py: vlm_mode: unknown key; did you mean 'vllm_mode'?\n"),
+    ],
+)
+def test_a_mistake_in_the_defaults_names_their_file(
+    tmp_path: Path, defaults: str, told: str
+) -> None:
+    done = Checkout(tmp_path, defaults).run("show", "standard", "--model", "lab/tiny")
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_a_setting_that_show_does_not_need_is_no_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ("show", "standard", "--model", "lab/tiny")
+    assert run(capsys, *tiny, "--data", "api_port=9000")[0] == 0
+    defaults = 'import os\n_here = os.getcwd()\nssh_user = "fleet"\napi_port = 9000'
+    done = Checkout(tmp_path, defaults).run(*tiny)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_default_model_is_the_fleets() -> None:
+    for words in (("show", "--help"), ("fit", "--help")):
+        done = subprocess.run(
+            [sys.executable, "-m", "fleet", *words], cwd=ROOT, capture_output=True, text=True
+        )
+        assert "placeholder" not in done.stdout and "--hosts N" in done.stdout
