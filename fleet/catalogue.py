@@ -27,7 +27,7 @@ class Catalogue:
         if repo in self.refused:
             raise SettingsError(
                 f"{place}: {key}: {self.refused[repo]}; it has no lock in models/, so the Hub "
-                "was asked"
+                f"was asked; make a lock with: fleet lock {repo}"
             )
         return models.load(repo, self.models, place=place, key=key)
 

@@ -102,7 +102,10 @@ class ServeSettings(HubSettings, ReplicaSettings):
     vllm_model: Repo = Field(
         description="ORG/NAME, a model of the Hub; its lock in models/ pins it"
     )
-    vllm_image: Image = Field(description="an image pinned by digest, NAME@sha256:<64 hex digits>")
+    vllm_image: Image = Field(
+        description="an image pinned by digest, NAME@sha256:<64 hex digits>; print one with: "
+        "fleet lock image NAME:TAG"
+    )
     vllm_args: ArgumentOverrides = Field(
         default={},
         description="vLLM arguments over those of the mode; null takes one of the mode's out",

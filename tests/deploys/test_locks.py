@@ -104,6 +104,7 @@ def test_a_refusal_of_the_hub_is_one_line_among_the_other_mistakes(
     place = tmp_path / "group_data" / "all.py"
     assert connections == 0
     assert f"{place}: vllm_model: {GATED}: is gated and no token was given" in said
+    assert f"so the Hub was asked; make a lock with: fleet lock {GATED}\n" in said
     assert f"{place}: port: found '8000'" in said
     assert "2 mistakes in the settings; no host was contacted" in said
 

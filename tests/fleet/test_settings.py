@@ -58,7 +58,7 @@ def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
         (
             {"vllm_image": "vllm/vllm-openai:latest"},
             "vllm_image: found 'vllm/vllm-openai:latest', allowed: an image pinned by digest, "
-            "NAME@sha256:<64 hex digits>",
+            "NAME@sha256:<64 hex digits>; print one with: fleet lock image NAME:TAG",
         ),
         ({"port": "8000"}, "port: found '8000', allowed: a whole number"),
         ({"port": 80}, "port: found 80, allowed: 1024 or more"),
