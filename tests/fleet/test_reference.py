@@ -27,6 +27,12 @@ def test_every_setting_is_listed_once_and_explained() -> None:
     assert not [row.key for row in listed if not row.meaning]
 
 
+def test_every_command_is_in_the_table() -> None:
+    page = (DOCS / "operations.md").read_text()
+    deploys = {path.name for path in DOCS.parent.glob("*.py")} - {"config.py", "inventory.py"}
+    assert not [one for one in sorted(deploys) if f"| `pyinfra inventory.py {one}" not in page]
+
+
 @pytest.mark.parametrize("name", [n for n in modes.names() if not n.startswith("lab-")])
 def test_the_page_of_modes_has_the_numbers_of_the_mode(name: str) -> None:
     mode = modes.load(name)
