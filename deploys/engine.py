@@ -223,9 +223,10 @@ def check_settings(inventory: Inventory) -> list[str]:
             problems += error.problems
     if {"deploy.py", "switch.py"} & set(invocation.deploy_files()):
         problems += baseline.mistakes(SETTINGS.values())
-    unlike = replicas.mistakes(SETTINGS, ServeSettings.model_fields.keys() - {"cluster_address"})
+    place, deciding = provenance.of_host(inventory), ServeSettings.model_fields.keys()
+    unlike = replicas.mistakes(SETTINGS, deciding - {"cluster_address"}, place)
     problems += members.find(inventory, SETTINGS)
-    return problems + _rollout_problems() + fabric.mistakes(SETTINGS) + unlike
+    return problems + _rollout_problems() + fabric.mistakes(SETTINGS, place) + unlike
 
 
 def _before_it_is_built(data: dict[str, object]) -> dict[str, object]:

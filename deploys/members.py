@@ -13,10 +13,11 @@ from pathlib import Path
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 
-from deploys import invocation
+from deploys import invocation, provenance
 from fleet.gateway import Replica, Trust
 from fleet.loopback import is_loopback
 from fleet.render import served_name
+from fleet.replicas import Place
 from fleet.settings import Settings
 from fleet.words import unscoped
 
@@ -44,21 +45,22 @@ def find(inventory: Inventory, settings: Mapping[str, Settings]) -> list[str]:
     ]
     BEHIND[:] = [name for name in SERVING if server(name) == name]
     behind = [one for name in BEHIND if (one := settings.get(name))]
+    place = provenance.of_host(inventory)
     return [
-        *((*_mistakes(behind), *_open(settings)) if GATEWAYS else ()),
-        *_unknown_sources(inventory),
+        *((*_mistakes(behind, place), *_open(settings, place)) if GATEWAYS else ()),
+        *_unknown_sources(inventory, place),
     ]
 
 
-def _unknown_sources(inventory: Inventory) -> list[str]:
+def _unknown_sources(inventory: Inventory, place: Place) -> list[str]:
     """Monitors whose figures no host would give: who asks is told by an address."""
     if all(one.metrics_sources for one in SETTINGS.values()):
         return []
     return [
-        f"host {name}: ssh_hostname: found {reached_at(inventory.get_host(name))}; allowed: an IP "
-        "address for a host of the group monitoring; or set metrics_sources for all hosts"
+        f"{place(name, 'ssh_hostname')}: ssh_hostname: found {reached}; allowed: an IP address "
+        "for a host of the group monitoring; or set metrics_sources for all hosts"
         for name in MONITORS
-        if not _is_address(reached_at(inventory.get_host(name)))
+        if not _is_address(reached := reached_at(inventory.get_host(name)))
     ]
 
 
@@ -70,11 +72,11 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _open(settings: Mapping[str, Settings]) -> list[str]:
+def _open(settings: Mapping[str, Settings], place: Place) -> list[str]:
     """The firewall knows nothing of a gateway's port."""
     return [
-        f"host {name}: api_auth: found 'none' on a gateway that listens on {one.gateway_listen}; "
-        "allowed: 'key'"
+        f"{place(name, 'api_auth')}: api_auth: found 'none' on a gateway that listens on "
+        f"{one.gateway_listen}; allowed: 'key'"
         for name in GATEWAYS
         if (one := settings.get(name))
         and one.api_auth == "none"
@@ -82,12 +84,12 @@ def _open(settings: Mapping[str, Settings]) -> list[str]:
     ]
 
 
-def _mistakes(behind: list[Settings]) -> list[str]:
+def _mistakes(behind: list[Settings], place: Place) -> list[str]:
     if not behind:
         return ["group gateway: found no host that serves behind it; add hosts to another group"]
     unreached = [
-        f"host {one.host}: listen: found {one.listen}, which the gateway cannot reach; allowed: "
-        "an address beyond loopback, such as 0.0.0.0"
+        f"{place(one.host, 'listen')}: listen: found {one.listen}, which the gateway cannot reach; "
+        "allowed: an address beyond loopback, such as 0.0.0.0"
         for one in behind
         if not one.exposed
     ]

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+
+from deploys import invocation
 
 
 def where(host: Host, inventory_file: str) -> Callable[[str], str]:
@@ -20,6 +23,17 @@ def where(host: Host, inventory_file: str) -> Callable[[str], str]:
             return f"{inventory_file}: host {host.name}"
         groups = [g for g in reversed(host.groups) if key in inventory.get_group_data(g)]
         return _file_of(key, [*groups, "all"], inventory_file)
+
+    return place
+
+
+def of_host(inventory: Inventory) -> Callable[[str, str], str]:
+    """A function from a host's name and a data key to the place, which also names the host."""
+
+    def place(name: str, key: str) -> str:
+        found = where(inventory.get_host(name), invocation.inventory_file())(key)
+        host = f"host {name}"
+        return found if found.endswith(f": {host}") else f"{found}: {host}"
 
     return place
 

@@ -7,13 +7,14 @@ both. Their names differ from host to host, so they always come from facts.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
 from fleet.fabric_facts import Fabric, Function
+from fleet.replicas import Place, by_name
 from fleet.strict import Strict
 
 
@@ -134,35 +135,35 @@ def peers(host: str, hosts: Mapping[str, HasFabric]) -> tuple[str, ...]:
     )
 
 
-def mistakes(hosts: Mapping[str, HasFabric]) -> list[str]:
+def mistakes(hosts: Mapping[str, HasFabric], place: Place = by_name) -> list[str]:
     """What does not fit together between the hosts of a replica, one line each."""
     replicas: dict[str, dict[str, Cabled | None]] = {}
     for name, settings in hosts.items():
         if settings.replica:
             replicas.setdefault(settings.replica, {})[name] = settings.fabric
     return [
-        line
+        f"{place(name, 'fabric')}: fabric: {line}"
         for members in replicas.values()
         if any(members.values())
         for (one, first), (two, second) in combinations(members.items(), 2)
-        if (line := _mistake(one, first, two, second))
+        for name, line in _mistake(one, first, two, second)
     ]
 
 
-def _mistake(one: str, first: Cabled | None, two: str, second: Cabled | None) -> str:
+def _mistake(
+    one: str, first: Cabled | None, two: str, second: Cabled | None
+) -> Iterator[tuple[str, str]]:
+    """The host that is to be mended, and what is wrong with it."""
     if first is None or second is None:
         with_it, without = (two, one) if first is None else (one, two)
-        return f"{without}: fabric: missing, wanted: as {with_it} of the same replica has it"
-    if shared := sorted(set(first.plain) & set(second.plain)):
-        return f"{two}: fabric: found {shared[0]}, which {one} has; allowed: an address of its own"
-    if _networks(first) != _networks(second):
-        return (
-            f"{two}: fabric: found subnets {_networks(second)}, allowed: those of {one} of the "
-            f"same replica, {_networks(first)}"
-        )
-    if first.mtu != second.mtu:
-        return f"{two}: fabric: found mtu {second.mtu}, allowed: {first.mtu}, as {one} has it"
-    return ""
+        yield without, f"missing, wanted: as {with_it} of the same replica has it"
+    elif shared := sorted(set(first.plain) & set(second.plain)):
+        yield two, f"found {shared[0]}, which {one} has; allowed: an address of its own"
+    elif _networks(first) != _networks(second):
+        found = f"found subnets {_networks(second)}, allowed: those of {one} of the same replica"
+        yield two, f"{found}, {_networks(first)}"
+    elif first.mtu != second.mtu:
+        yield two, f"found mtu {second.mtu}, allowed: {first.mtu}, as {one} has it"
 
 
 def _networks(cabled: Cabled) -> str:

@@ -13,7 +13,15 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
-from fleet.words import Fingerprint, KernelParameters, Line, Packages, Sysctls, unscoped
+from fleet.words import (
+    Fingerprint,
+    KernelParameters,
+    Line,
+    Packages,
+    Sysctls,
+    matching,
+    unscoped,
+)
 
 
 def _network(value: str) -> str:
@@ -30,15 +38,16 @@ _OPENING = {"hosts", "seccomp-profile", "group"}  # of daemon.json
 Pin = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$")]
 Upstream = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){1,3}$")]
 KernelPin = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+-[0-9]+\.[0-9][0-9A-Za-z.+~]*$")]
+Branch = Annotated[str, AfterValidator(matching(r"[0-9]{3}", "three digits, such as 580"))]
+Size = Annotated[str, AfterValidator(matching(r"[1-9][0-9]*[KMGT]", "a size such as 2G or 500M"))]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)]
 
 
 class DriverSettings(Strict):
     """Kernel and NVIDIA driver. On DGX OS they are asserted and held, never installed."""
 
-    driver_branch: str = Field(
+    driver_branch: Branch = Field(
         default="580",
-        pattern=r"^[0-9]{3}$",
         description="The driver branch, '580': what DGX OS ships; 590 deadlocks in CUDA graphs",
     )
     driver_version: Upstream = Field(description="NVIDIA driver, upstream version, '580.159.03'")
@@ -82,8 +91,8 @@ class DriverSettings(Strict):
     @field_validator("driver_version")
     @classmethod
     def _of_the_branch(cls, value: str, info: ValidationInfo) -> str:
-        branch = info.data.get("driver_branch", "")
-        if not value.startswith(f"{branch}."):
+        branch = info.data.get("driver_branch")  # absent where it is wrong itself
+        if branch and not value.startswith(f"{branch}."):
             raise ValueError(f"allowed: a version of driver_branch {branch}")
         return value
 
@@ -140,9 +149,8 @@ class BaseSettings(Strict):
         default="timesyncd",
         description="systemd-timesyncd is enough: TLS and logs need a clock; 'leave' for chrony",
     )
-    journal_max_use: str = Field(
+    journal_max_use: Size = Field(
         default="2G",
-        pattern=r"^[1-9][0-9]*[KMGT]$",
         description="Size of the persistent journal: the evidence after a wedge and power cycle",
     )
     swappiness: int = Field(
@@ -214,7 +222,7 @@ class NetworkSettings(ReplicaSettings):
     @classmethod
     def _somebody(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if info.data.get("firewall") and not value:
-            raise ValueError("allowed: at least one network while firewall is on")
+            raise ValueError("allowed: at least one network while firewall is on, ['192.0.2.0/24']")
         return value
 
 

@@ -50,14 +50,23 @@ class CacheSettings(Strict):
         description="Networks that cache_server exports to, ['192.0.2.0/24']",
     )
 
+    @field_validator("cache_server")
+    @classmethod
+    def _of_a_cache(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("cache", value) is None:  # absent where it is wrong itself
+            raise ValueError(
+                "allowed: with cache only, the nfs://SERVER/PATH where the others mount the export"
+            )
+        return value
+
     @field_validator("cache_clients")
     @classmethod
     def _of_a_server(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        data = info.data
-        if data.get("cache_server") and not data.get("cache"):
-            raise ValueError("allowed with cache only: where the others mount the export")
-        if data.get("cache_server") and not value:
-            raise ValueError("allowed: the networks of the hosts that mount what cache_server has")
+        if info.data.get("cache_server") and not value:
+            raise ValueError(
+                "allowed: the networks of the hosts that mount what cache_server has, "
+                "['192.0.2.0/24']"
+            )
         return value
 
 

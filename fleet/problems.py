@@ -54,7 +54,7 @@ def shown(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple | set):
-        return "a list"
+        return "a list" if value else "an empty list"
     if isinstance(value, str) and is_secret(value):
         return "what looks like a secret (not repeated here)"
     try:
@@ -82,15 +82,15 @@ def explain(
     error: ValidationError, kind: type[BaseModel], place: Callable[[str], str]
 ) -> list[str]:
     """One line for each wrong value in ``error``; ``place(key)`` names the file of a top key."""
-    allowed: dict[str, list[str]] = {}
+    allowed: dict[tuple[str, bool], list[str]] = {}  # a mapping's key and its value differ
     for detail in error.errors(include_url=False):
         path = _path(detail)
-        words = allowed.setdefault(path, [])
+        words = allowed.setdefault((path, "[key]" in detail["loc"]), [])
         if (text := _say(detail, kind)) not in words:
             words.append(text)
     return [
         f"{place(re.split(r'[.[]', path, maxsplit=1)[0])}: {path}: {_join(words)}"
-        for path, words in allowed.items()
+        for (path, _), words in allowed.items()
     ]
 
 
@@ -128,8 +128,16 @@ def _say(detail: Any, kind: type[BaseModel]) -> str:
     if detail["type"] == "string_pattern_mismatch":
         meaning = _meaning(detail, kind) or f", allowed: {context['pattern']}"
         return f"found {shown(detail['input'])}{meaning}"
-    allowed = _ALLOWED.get(detail["type"], detail["msg"]).format(**context)
+    allowed = _ALLOWED.get(detail["type"], detail["msg"]).format(**context) + _as_list(detail)
     return f"found {shown(detail['input'])}, allowed: {allowed}"
+
+
+def _as_list(detail: Any) -> str:
+    """How a list is written that was given as the one text in it."""
+    text = detail["input"]
+    if detail["type"] not in ("list_type", "tuple_type") or shown(text) != f"'{text}'":
+        return ""
+    return f""": ["{text}"]; with --data: '["{text}"]'"""
 
 
 def _meaning(detail: Any, kind: type[BaseModel], word: str = "allowed") -> str:

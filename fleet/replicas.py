@@ -7,7 +7,7 @@ the API. Each host has one GPU.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, Field
@@ -21,6 +21,9 @@ def _ip(value: str) -> str:
         return str(ipaddress.IPv4Address(value))
     except ValueError:
         raise ValueError("allowed: an IPv4 address of this host, 192.168.100.1") from None
+
+
+Place = Callable[[str, str], str]
 
 
 class Rank(Strict):
@@ -116,30 +119,41 @@ def others(settings: Host) -> list[Rank]:
     return [rank for rank in settings.ranks if rank.host != settings.host]
 
 
-def mistakes(hosts: Mapping[str, Member], keys: Iterable[str]) -> list[str]:
+def by_name(host: str, key: str) -> str:
+    """The place of a host's key, where nothing is known of files."""
+    return host
+
+
+def mistakes(hosts: Mapping[str, Member], keys: Iterable[str], place: Place = by_name) -> list[str]:
     """What does not fit together between the hosts of each replica, one line each.
 
-    ``keys`` are the settings that decide a release: equal on all hosts of a replica.
+    ``keys`` are the settings that decide a release: equal on all hosts of a replica. ``place``
+    says where a host has a key from.
     """
     lines: list[str] = []
     for name, settings in hosts.items():
         for number, rank in enumerate(settings.ranks):
             if rank.host != name:
                 continue
-            lines += _lost(rank, settings.ranks[:number])
-            head = hosts.get(settings.ranks[0].host)
-            lines += _unequal(name, settings, settings.ranks[0].host, head, keys) if number else []
+            lines += _lost(rank, settings.ranks[:number], place)
+            head = settings.ranks[0].host
+            if number and head in hosts:
+                lines += [
+                    f"{place(name, key)}: {key}: {line}"
+                    for key, line in _unequal(settings, head, hosts[head], keys)
+                ]
     return lines
 
 
-def _lost(rank: Rank, before: tuple[Rank, ...]) -> list[str]:
+def _lost(rank: Rank, before: tuple[Rank, ...], place: Place) -> list[str]:
+    key = "cluster_address"
     if not rank.address:
         return [
-            f"{rank.host}: cluster_address: missing, wanted: where the other hosts of its replica "
-            "reach it; set it, or a fabric"
+            f"{place(rank.host, key)}: {key}: missing, wanted: where the other hosts of its "
+            "replica reach it; set it, or a fabric"
         ]
     return [
-        f"{rank.host}: cluster_address: found {rank.address}, which {other.host} has; "
+        f"{place(rank.host, key)}: {key}: found {rank.address}, which {other.host} has; "
         "allowed: an address of its own"
         for other in before
         if other.address == rank.address
@@ -147,14 +161,15 @@ def _lost(rank: Rank, before: tuple[Rank, ...]) -> list[str]:
 
 
 def _unequal(
-    name: str, ours: Member, head_name: str, head: Member | None, keys: Iterable[str]
-) -> list[str]:
-    return [
-        f"{name}: {key}: found {shown(mine)}, allowed: {shown(theirs)}, as {head_name} of the same "
-        f"replica has it; set it for both"
-        for key in sorted(keys)
-        if head is not None and (mine := getattr(ours, key)) != (theirs := getattr(head, key))
-    ]
+    ours: Member, name: str, head: Member, keys: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    for key in sorted(keys):
+        if (mine := getattr(ours, key)) != (theirs := getattr(head, key)):
+            yield (
+                key,
+                f"found {shown(mine)}, allowed: {shown(theirs)}, as {name} of the same replica has "
+                "it; set it for both",
+            )
 
 
 def torn(hosts: Mapping[str, Member], asked: Iterable[str]) -> list[str]:

@@ -85,6 +85,17 @@ def test_an_inventory_that_can_be_meant(tmp_path: Path, text: str) -> None:
         assert len(listener.seen) == 2, done.stdout
 
 
+def test_hosts_that_do_not_go_together_name_file_and_host(tmp_path: Path) -> None:
+    pair = '"replica": "pair", "tensor_parallel": 2'
+    text = f'hosts = [("spark-01", {{"ssh_hostname": "127.0.0.1", {pair}}}), '
+    other = f'("spark-02", {{"ssh_hostname": "127.0.0.2", {pair}, "port": 9000}})]'
+    place = f"{tmp_path / 'hosts.py'}: host spark-02"
+    found = f"{place}: port: found 9000, allowed: 8000, as spark-01 of the same replica has it"
+    assert f"{found}; set it for both" in told(tmp_path, text + other)
+    lines = told(tmp_path, f'spark = [{FIRST}]\ngateway = ["watch"]', "--data", "listen=127.0.0.1")
+    assert any(line.startswith("--data: host spark-01: listen: found 127.0.0.1") for line in lines)
+
+
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
     done = run(tmp_path / "hots.py", "deploy.py", "-y")
     assert done.returncode == 1

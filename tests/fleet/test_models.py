@@ -70,7 +70,7 @@ def test_a_mistake_in_a_file_is_told(
             "main",
             "revision: found 'main', allowed: the commit, 40 hexadecimal digits",
         ),
-        ("files", [], "files: found a list, allowed: at least 1 of them"),
+        ("files", [], "files: found an empty list, allowed: at least 1 of them"),
         ("repo", "org/y", "repo: found 'org/y', allowed: 'org/x'"),
         ("repo", "org/x/z", "repo: found 'org/x/z', allowed: ORG/NAME, a repository of the Hub"),
     ],

@@ -61,6 +61,29 @@ def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
             "NAME@sha256:<64 hex digits>; print one with: fleet lock image NAME:TAG",
         ),
         ({"port": "8000"}, "port: found '8000', allowed: a whole number"),
+        (
+            {"journal_max_use": "lots"},
+            "journal_max_use: found 'lots', allowed: a size such as 2G or 500M",
+        ),
+        (
+            {"driver_branch": "xyz"},
+            "driver_branch: found 'xyz', allowed: three digits, such as 580",
+        ),
+        (
+            {"cache_server": "spark-01"},
+            "cache_server: found 'spark-01', allowed: with cache only, the nfs://SERVER/PATH where "
+            "the others mount the export",
+        ),
+        (
+            {"firewall": True},
+            "allowed_sources: found an empty list, allowed: at least one network while firewall is "
+            "on, ['192.0.2.0/24']",
+        ),
+        (
+            {"allowed_sources": "10.0.0.0/24"},
+            "allowed_sources: found '10.0.0.0/24', allowed: a list: [\"10.0.0.0/24\"]; with "
+            "--data: '[\"10.0.0.0/24\"]'",
+        ),
         ({"port": 80}, "port: found 80, allowed: 1024 or more"),
         ({"port": True}, "port: found True, allowed: a whole number"),
         ({"prot": 8000}, "prot: unknown key; did you mean 'port'?"),
@@ -127,8 +150,8 @@ def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
         ),
         (
             {"vllm_args": {"allowed-origins": []}},
-            "vllm_args.allowed-origins: found a list, allowed: a list that is not empty (vLLM "
-            "drops an empty one in silence)",
+            "vllm_args.allowed-origins: found an empty list, allowed: a list that is not empty "
+            "(vLLM drops an empty one in silence)",
         ),
         (
             {"vllm_args": ["--max-model-len", "3"]},
@@ -221,3 +244,10 @@ def test_a_model_that_does_not_fit_is_refused_with_numbers(tmp_path: Path) -> No
     (problem,) = problems(folder, vllm_args={"load-format": "auto"})
     assert problem.startswith(f"{ALL}vllm_model: org/dense: weights take 800.0 GiB on each of 1 ")
     assert "what fits: " in problem
+
+
+def test_a_mappings_key_and_its_value_are_told_apart(files: Catalogue) -> None:
+    assert problems(files, sysctls={"a b": 1}) == [
+        f"{ALL}sysctls.a b: found 'a b', allowed: a sysctl's name, such as vm.swappiness",
+        f"{ALL}sysctls.a b: found 1, allowed: text",
+    ]
