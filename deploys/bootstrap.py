@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pyinfra import host, logger
@@ -15,6 +14,7 @@ from pyinfra.api.state import State
 
 from deploys import first_contact, programs, remote
 from deploys.operations import Commands, refuse
+from fleet.problems import SettingsError
 from fleet.settings import Settings
 
 
@@ -29,15 +29,10 @@ def request(settings: Settings, *, narrow: bool, apply: bool) -> dict[str, Any]:
 
 
 def _public_key(settings: Settings) -> str:
-    """The automation key's public half: beside ``ssh_key`` unless ``public_key`` names a file."""
-    path = settings.public_key or f"{host.data.get('ssh_key') or '~/.ssh/id_ed25519'}.pub"
     try:
-        return Path(path).expanduser().read_text().strip()
-    except OSError as error:
-        raise DeployError(
-            f"public_key: found {path}, {error.strerror}; allowed: a file with the public key "
-            "that opens the automation user"
-        ) from error
+        return first_contact.public_key(host, settings)
+    except SettingsError as error:
+        raise DeployError(error.problems[0]) from error
 
 
 def tell(target: Host, asked: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from pyinfra_cli.exceptions import CliError
 from deploys import (
     bookkeeping,
     bundle,
+    control_files,
     ending,
     first_contact,
     heartbeat,
@@ -51,7 +52,6 @@ from fleet.waves import RolloutSettings
 SETTINGS: dict[str, Settings] = {}
 # These take a replica whole or not at all.
 CHANGE_SERVING = {"deploy.py", "switch.py", "rollback.py", "upgrade.py", "remove.py"}
-FETCH = {"deploy.py", "switch.py", "download.py", "upgrade.py"}
 
 _connect = SSHConnector._connect
 _run = SSHConnector.run_shell_command
@@ -217,7 +217,7 @@ def check_settings(inventory: Inventory) -> list[str]:
             SETTINGS[host.name] = fleet_settings.load(
                 host.name, data, where, ranks=ranks[host.name], catalogue=found.catalogue(data)
             )
-            if FETCH & set(invocation.deploy_files()):
+            if invocation.fetches():
                 problems += bundle.mistakes(SETTINGS[host.name])
         except SettingsError as error:
             problems += error.problems
@@ -226,6 +226,7 @@ def check_settings(inventory: Inventory) -> list[str]:
     place, deciding = provenance.of_host(inventory), ServeSettings.model_fields.keys()
     unlike = replicas.mistakes(SETTINGS, deciding - {"cluster_address"}, place)
     problems += members.find(inventory, SETTINGS)
+    problems += control_files.mistakes(inventory, SETTINGS)
     return problems + _rollout_problems() + fabric.mistakes(SETTINGS, place) + unlike
 
 

@@ -72,9 +72,29 @@ def _password(settings: Settings) -> str | None:
     if settings.first_password_file is None:
         return os.environ.get(PASSWORD)
     try:
-        return vault.read(Path(settings.first_password_file), "first_password_file").rstrip("\n")
+        return password_in_file(settings)
     except SettingsError as error:
         raise ConnectError(error.problems[0]) from error
+
+
+def password_in_file(settings: Settings) -> str | None:
+    """The password of ``first_password_file``, if it is set; SettingsError."""
+    if settings.first_password_file is None:
+        return None
+    return vault.read(Path(settings.first_password_file), "first_password_file").rstrip("\n")
+
+
+def public_key(host: Host, settings: Settings) -> str:
+    """The automation key's public half: beside ``ssh_key`` unless ``public_key`` names a file."""
+    path = Path(settings.public_key or f"{host.data.get('ssh_key') or '~/.ssh/id_ed25519'}.pub")
+    try:
+        return path.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no text"
+        raise SettingsError(
+            f"public_key: found {path}, {why}; allowed: a file with the public key that opens the "
+            "automation user; make one with: ssh-keygen -t ed25519"
+        ) from None
 
 
 def forget(host: Host) -> None:

@@ -18,6 +18,11 @@ def deploy_files() -> list[str]:
     return [Path(name).name for name in _python_files()[1:]]
 
 
+def fetches() -> bool:
+    """Whether hosts get packages, image or weights in this run."""
+    return bool({"deploy.py", "switch.py", "download.py", "upgrade.py"} & set(deploy_files()))
+
+
 def dry() -> bool:
     """Whether the plan is all that was asked for."""
     return "--dry" in sys.argv

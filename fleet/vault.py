@@ -156,15 +156,21 @@ def server_path(access: AccessSettings, name: str) -> Path:
 
 
 def read(path: Path, key: str) -> str:
-    """A file's text; SettingsError says why it cannot be read, or is too open."""
-    try:
+    """A secret file's text; SettingsError says why it cannot be read, or is too open."""
+    with contextlib.suppress(OSError):  # told when it is read
         path = path.expanduser()
         if path.suffix != ".crt" and key != "tls_certificate_file" and path.stat().st_mode & 0o077:
             raise SettingsError(
                 f"{key}: found {path}, which others may read; allowed: mode 0600; "
                 f"chmod 600 {path}, and change the secret if they may have read it"
             )
-        return path.read_text(encoding="utf-8")
+    return text(path, key)
+
+
+def text(path: Path, key: str) -> str:
+    """A file's text; SettingsError says why it cannot be read."""
+    try:
+        return path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "no text"
         raise SettingsError(
