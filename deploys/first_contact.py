@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from paramiko import SSHException
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
@@ -20,6 +21,7 @@ from fleet.problems import SettingsError
 from fleet.settings import Settings
 
 PASSWORD = "FLEET_FIRST_PASSWORD"  # the environment variable, where no file is set
+NO_WAY_IN = "No authentication methods available"  # paramiko, where there is no key at all
 SECRETS = ("ssh_password", "ssh_key_password")
 _first: dict[str, str] = {}  # host → password, for hosts reached as the vendor's user
 
@@ -51,7 +53,9 @@ def connect(
     try:
         plainly(connector)
         return
-    except ConnectError as error:
+    except (ConnectError, SSHException) as error:
+        if isinstance(error, SSHException) and NO_WAY_IN not in str(error):
+            raise  # of the transport or the host's key: a password would not help
         password = _password(settings)
         if settings.first_user is None or password is None:
             raise ConnectError(

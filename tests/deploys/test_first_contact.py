@@ -59,6 +59,14 @@ def test_the_password_is_not_in_what_pyinfra_tells_of_its_arguments(
     assert "'password': '***'" in said(tmp_path, port)
 
 
+def test_a_person_without_any_key_gets_the_first_login(tmp_path: Path, port: int) -> None:
+    alone = {"ssh_key": None, "ssh_look_for_keys": False, "ssh_allow_agent": False}
+    public = {"public_key": str(tmp_path / "key.pub")}
+    assert "'password': '***'" in said(tmp_path, port, **alone, **public)
+    told = said(tmp_path, port, **alone, **public, first_user=None)
+    assert "for a first contact set first_user, and first_password_file or FLEET_FIRST_" in told
+
+
 def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path, port: int) -> None:
     (tmp_path / "password").write_text(PASSWORD)
     told = said(tmp_path, port, first_password_file=str(tmp_path / "password"))
