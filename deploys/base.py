@@ -11,7 +11,7 @@ from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, differing, refuse, tree, write_command
 from deploys.packages import extra_ca, present
 from deploys.units import running
-from fleet import host_files
+from fleet import host_files, host_packages
 from fleet.host_packages import installed
 from fleet.preflight_machine import platform
 from fleet.settings import Settings
@@ -30,7 +30,7 @@ def watch(settings: Settings) -> Watch:
     files = (*host_files.system(settings), *host_files.earlyoom(settings), *host_files.watchdog())
     return Watch(
         files=(*files, host_files.EXTRA_CA, CA_BUNDLE, JOURNAL),
-        packages=(*settings.base_packages, "earlyoom"),
+        packages=(*host_packages.base(settings), "earlyoom"),
         units=UNITS,
         sysctls=tuple(host_files.sysctls(settings)),
     )
@@ -148,7 +148,7 @@ def run(*, settings: Settings) -> None:
     trusted(name="Trust the extra authority", settings=settings)
     if platform(now) == "ubuntu":  # DGX OS brings its own packages
         guard = ("earlyoom",) if settings.memory_guard == "earlyoom" else ()
-        packages = dict.fromkeys((*settings.base_packages, *guard))
+        packages = host_packages.base(settings) | dict.fromkeys(guard)
         present(name="Install the base packages", settings=settings, packages=packages)
     tree(
         name="Write the base configuration",

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from fleet.host import Networks
 from fleet.strict import Strict
+from fleet.words import Networks
 
 # What clients of an inference server need, and nothing that steers the server.
 PATHS = (

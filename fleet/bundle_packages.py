@@ -44,7 +44,7 @@ def base_sources(arch: str) -> str:
 def wanted_sets(settings: Settings) -> list[Mapping[str, str | None]]:
     """What the steps of deploy.py install on plain Ubuntu, a set each; name → version or None."""
     found: list[Mapping[str, str | None]] = [
-        dict.fromkeys((*settings.base_packages, "earlyoom")),
+        {**host_packages.base(settings), "earlyoom": None},
         host_packages.kernel(settings),
         {host_packages.pinning(settings): None, **host_packages.driver(settings)},
         host_packages.docker(settings),

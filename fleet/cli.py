@@ -39,8 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(line, file=sys.stderr)
         return REFUSED
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         return 0
+    except OSError as error:
+        place = error.filename or ("standard output" if error.errno else "fleet")
+        print(f"{place}: {error.strerror or ' '.join(str(error).split())}", file=sys.stderr)
+        _say_no_more()
+        return REFUSED
+
+
+def _say_no_more() -> None:
+    """Python writes what is left to say once more at its end, and would tell that it cannot."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,20 @@ def _seed(options: argparse.Namespace) -> int:
     ]
     texts = {machine.name: seed(machine) for machine in machines}  # all are right, or none is made
     for name, files in texts.items():
-        folder = options.out / name
+        _write(options.out / name, files)
+        print(f"{options.out / name}: {', '.join(files)}")
+    return 0
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in files.items():
             (folder / file).write_text(text)
-        print(f"{folder}: {', '.join(files)}")
-    return 0
+    except OSError as error:
+        raise SettingsError(
+            f"--out: found {folder.parent}, {error.strerror}; allowed: a folder to write in"
+        ) from None
 
 
 def _key(path: Path) -> str:

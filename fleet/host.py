@@ -5,42 +5,31 @@ A version pin has no default: what runs on a fleet is always written down in gro
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from fleet.replicas import ReplicaSettings
 from fleet.strict import Strict
 from fleet.words import (
+    Branch,
+    Clocks,
     Fingerprint,
     KernelParameters,
     Line,
+    Networks,
     Packages,
+    Size,
     Sysctls,
-    matching,
-    unscoped,
 )
-
-
-def _network(value: str) -> str:
-    unscoped(value)
-    try:
-        return str(ipaddress.ip_network(value))
-    except ValueError as error:
-        raise ValueError(
-            f"allowed: an address or a network such as 192.0.2.0/24 ({str(error)[:120]})"
-        ) from None
 
 
 _OPENING = {"hosts", "seccomp-profile", "group"}  # of daemon.json
 Pin = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$")]
 Upstream = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){1,3}$")]
 KernelPin = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+-[0-9]+\.[0-9][0-9A-Za-z.+~]*$")]
-Branch = Annotated[str, AfterValidator(matching(r"[0-9]{3}", "three digits, such as 580"))]
-Size = Annotated[str, AfterValidator(matching(r"[1-9][0-9]*[KMGT]", "a size such as 2G or 500M"))]
-Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)]
+NEEDED = ("ca-certificates", "curl", "gnupg", "pciutils")
 
 
 class DriverSettings(Strict):
@@ -137,8 +126,9 @@ class BaseSettings(Strict):
         description="Certificate file (PEM) on the control side that hosts trust as well",
     )
     base_packages: Packages = Field(
-        default=("ca-certificates", "curl", "gnupg", "pciutils"),
-        description="Packages every host has; the rest of the steps needs these four",
+        default=NEEDED,
+        description="Packages every host has; these four, which the rest of the steps needs, are "
+        "always among them",
     )
     hold_packages: bool = Field(
         default=True,
@@ -181,7 +171,7 @@ class BaseSettings(Strict):
         description="Load sbsa_gwdt on plain Ubuntu: firmware arms the watchdog and resets the "
         "machine about every 20 minutes until a driver answers it",
     )
-    gpu_clocks_mhz: tuple[int, int] | None = Field(
+    gpu_clocks_mhz: Clocks | None = Field(
         default=None,
         strict=False,
         description="Lowest and highest GPU clock (nvidia-smi -lgc), for units that power off "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fleet.host import HostSettings
+from fleet.host import NEEDED, HostSettings
 from fleet.snapshot import Snapshot
 
 TOOLKIT = (
@@ -25,6 +25,11 @@ DOCKER_MINIMUM = "28.2.0"  # the first with CDI on by default (github.com/moby/m
 def numbers(version: str) -> tuple[int, ...]:
     """The numbers of an upstream version, without a Debian epoch: fit for comparing."""
     return tuple(int(n) for n in re.findall(r"\d+", version.split(":", 1)[-1]))
+
+
+def base(settings: HostSettings) -> dict[str, None]:
+    """What every host has, at whatever version: what a person wants, and what the steps need."""
+    return dict.fromkeys((*NEEDED, *settings.base_packages))
 
 
 def kernel(settings: HostSettings) -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from fleet.host import Networks
 from fleet.host_files import UNITS
 from fleet.strict import Strict
+from fleet.words import Networks
 
 EXPORTS = "/etc/exports.d/vllm-fleet.exports"
 DROP_IN = f"{UNITS}/vllm.service.d/50-vllm-fleet-cache.conf"

@@ -59,6 +59,18 @@ class Data(
         """Where clients reach the API."""
         return self.api_port if self.exposed else self.port
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """Where something listens on a host that serves, by the key that says so."""
+        used = {
+            "port": True,
+            "api_port": self.exposed,
+            "fan_out_port": self.fan_out,
+            "bundle_port": self.bundle is not None,
+            "cluster_port": self.replica is not None,
+        }
+        return {key: getattr(self, key) for key, is_used in used.items() if is_used}
+
 
 class Settings(Data, Serving):
     """Data of one host, with the mode and the model it names."""
@@ -95,8 +107,9 @@ def load(
     own = localized(own_keys(data))
     flat = collect(problems, lambda: parse(Data, own, where))
     gpus = None if whole else len(ranks) or 1
+    problems += _same_ports(flat, where) if flat else []
     parts = collect(problems, lambda: join(own, flat, where, gpus, catalogue))
-    if flat is None or parts is None:
+    if flat is None or parts is None or problems:
         raise SettingsError(*problems)
     settings = Settings(host=host, ranks=ranks, **dict(flat), **parts)
     if settings.exposed and settings.api_auth == "none" and not settings.firewall:
@@ -109,3 +122,13 @@ def load(
         remedy = f"; what fits: {', '.join(result.remedies)}" if result.remedies else ""
         raise SettingsError(f"{where('vllm_model')}: vllm_model: {result.problem}{remedy}")
     return settings
+
+
+def _same_ports(data: Data, where: Where) -> list[str]:
+    """Of two servers at one port only the first would start."""
+    by_port: dict[int, str] = {}
+    return [
+        f"{where(key)}: {key}: found {port}, which is {other} too; allowed: a port of its own"
+        for key, port in data.ports.items()
+        if (other := by_port.setdefault(port, key)) != key
+    ]

@@ -1,7 +1,8 @@
-"""Texts of settings that end in files which programs on a host read: what each may be made of."""
+"""Values of settings that end in files and commands on a host: what each may be made of."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Annotated
@@ -42,6 +43,22 @@ def _fingerprint(value: str) -> str:
     return found
 
 
+def _network(value: str) -> str:
+    unscoped(value)
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(
+            f"allowed: an address or a network such as 192.0.2.0/24 ({str(error)[:120]})"
+        ) from None
+
+
+def _clocks(value: tuple[int, int]) -> tuple[int, int]:
+    if not 0 < value[0] <= value[1]:
+        raise ValueError("allowed: two clocks in MHz, the lower one first, such as [300, 2200]")
+    return value
+
+
 # GRUB's files are read by a shell, as root.
 _parameter = matching(
     r"[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@+=%-]*)?",
@@ -56,6 +73,10 @@ _sysctl_value = matching(
 )
 _argument = matching(r"[A-Za-z_][A-Za-z0-9_]{0,99}", "letters, digits and underscores")
 
+Branch = Annotated[str, AfterValidator(matching(r"[0-9]{3}", "three digits, such as 580"))]
+Size = Annotated[str, AfterValidator(matching(r"[1-9][0-9]*[KMGT]", "a size such as 2G or 500M"))]
+Clocks = Annotated[tuple[int, int], AfterValidator(_clocks)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)]
 Line = Annotated[str, AfterValidator(_line)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 KernelParameters = Annotated[

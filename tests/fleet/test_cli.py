@@ -253,3 +253,21 @@ def test_the_default_model_is_the_fleets() -> None:
             [sys.executable, "-m", "fleet", *words], cwd=ROOT, capture_output=True, text=True
         )
         assert "placeholder" not in done.stdout and "--hosts N" in done.stdout
+
+
+def test_what_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINJPf robot@control")
+    out = tmp_path / "file"
+    out.touch()
+    words = ("seed", "spark-01", "--public-key", str(tmp_path / "key.pub"), "--out", str(out))
+    told = f"--out: found {out}, Not a directory; allowed: a folder to write in\n"
+    assert run(capsys, *words) == (1, "", told)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fleet", "settings"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    told = "standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told)

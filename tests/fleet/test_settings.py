@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet import settings
+from fleet import host_packages, settings
 from fleet.serving import Catalogue
 from tests.fleet import examples
 from tests.fleet.examples import DATA, load, problems
@@ -60,6 +60,16 @@ def test_the_draft_is_one_of_the_models_to_stage(files: Catalogue) -> None:
             "vllm_image: found 'vllm/vllm-openai:latest', allowed: an image pinned by digest, "
             "NAME@sha256:<64 hex digits>; print one with: fleet lock image NAME:TAG",
         ),
+        (
+            {"gpu_clocks_mhz": [3000, 200]},
+            "gpu_clocks_mhz: found a list, allowed: two clocks in MHz, the lower one first, such "
+            "as [300, 2200]",
+        ),
+        (
+            {"listen": "0.0.0.0", "port": 8443},
+            "api_port: found 8443, which is port too; allowed: a port of its own",
+        ),
+        ({"port": 8473}, "fan_out_port: found 8473, which is port too; allowed: a port of its own"),
         ({"port": "8000"}, "port: found '8000', allowed: a whole number"),
         (
             {"journal_max_use": "lots"},
@@ -251,3 +261,17 @@ def test_a_mappings_key_and_its_value_are_told_apart(files: Catalogue) -> None:
         f"{ALL}sysctls.a b: found 'a b', allowed: a sysctl's name, such as vm.swappiness",
         f"{ALL}sysctls.a b: found 1, allowed: text",
     ]
+
+
+def test_a_port_that_nothing_listens_on_may_be_equal(files: Catalogue) -> None:
+    assert load(files, port=8443).port == 8443
+    assert load(files, port=8473, fan_out=False).port == 8473
+
+
+def test_the_packages_that_the_steps_need_are_there_whatever_a_person_wants(
+    files: Catalogue,
+) -> None:
+    needed = ["ca-certificates", "curl", "gnupg", "pciutils"]
+    assert [*host_packages.base(load(files))] == needed
+    assert [*host_packages.base(load(files, base_packages=[]))] == needed
+    assert [*host_packages.base(load(files, base_packages=["vim"]))] == [*needed, "vim"]
