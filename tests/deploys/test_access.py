@@ -21,7 +21,8 @@ def outcome(folder: Path, text: str, *words: str, data: dict[str, Any] | None = 
     (folder / "group_data" / "all.py").write_text("".join(lines))
     with port() as opened:
         ssh = {"ssh_hostname": "127.0.0.1", "ssh_port": opened.number, "ssh_user": "nobody"}
-        (folder / "hosts.py").write_text(f"SSH = {ssh!r}\n{text}\n")
+        other = {**ssh, "ssh_hostname": "127.0.0.2"}
+        (folder / "hosts.py").write_text(f"SSH, OTHER = {ssh!r}, {other!r}\n{text}\n")
         done = run(folder / "hosts.py", "deploy.py", "-y", *words)
         assert done.returncode == 1 and not opened.seen, done.stdout
     return done.stdout
@@ -33,7 +34,7 @@ def test_in_group_data(tmp_path: Path) -> None:
 
 
 def test_of_one_host(tmp_path: Path) -> None:
-    said = outcome(tmp_path, f"fleet = [('a', SSH), ('b', {{**SSH, **{OPEN!r}}})]")
+    said = outcome(tmp_path, f"fleet = [('a', SSH), ('b', {{**OTHER, **{OPEN!r}}})]")
     assert LINE in said and "1 mistake in the settings; no host was contacted" in said
 
 
@@ -46,7 +47,7 @@ def test_by_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("listen", ["0.0.0.0", "192.0.2.1", "::"])
 def test_of_a_gateway(tmp_path: Path, listen: str) -> None:
     more = {"listen": "0.0.0.0"}
-    text = f"fleet = [('a', {{**SSH, **{more!r}}})]\ngateway = [('g', {{**SSH, **OWN}})]"
+    text = f"fleet = [('a', {{**SSH, **{more!r}}})]\ngateway = [('g', {{**OTHER, **OWN}})]"
     own = f"OWN = {{'api_auth': 'none', 'gateway_listen': {listen!r}}}"
     said = outcome(tmp_path, f"{own}\n{text}")
     assert f"host g: api_auth: found 'none' on a gateway that listens on {listen}" in said

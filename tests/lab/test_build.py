@@ -108,7 +108,7 @@ def test_a_build_that_fails_says_why_and_nobody_pulls(lab: Lab, built: str) -> N
     [
         ({"image_build_args": "{}"}, "image_build_args.BASE: missing"),
         ({"image_build_args": '{"BASE": "debian:13"}'}, "builds on 'debian:13', allowed: an image"),
-        ({"image_builder": "spark-09"}, "image_builder: found 'spark-09', allowed: a host of"),
+        ({"image_builder": "spark-09"}, "image_builder: found 'spark-09', allowed: spark-01"),
         ({"image_build_memory_gib": "4096", "image_name": "other"}, "wanted 4096.0; stop what"),
     ],
 )

@@ -99,4 +99,4 @@ def test_switched_off_it_leaves_nothing(lab: Lab) -> None:
 def test_an_empty_list_is_a_mistake(lab: Lab) -> None:
     done = lab.pyinfra(DEPLOY, data={"vllm_image": NO_IMAGE, "firewall": "true"})
     assert done.returncode != 0
-    assert "allowed_sources: found a list, allowed: at least one network" in done.stdout
+    assert "allowed_sources: found an empty list, allowed: at least one network" in done.stdout
