@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import get_type_hints
 
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -11,6 +12,14 @@ from pyinfra.connectors.ssh import SSHConnector
 from deploys import pool
 from fleet import options
 from fleet.problems import choice, shown, suggestion
+
+_WORDS: Mapping[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a mapping",
+}
 
 Where = Callable[[str], str]
 
@@ -27,14 +36,15 @@ def mistakes(host: Host, data: Mapping[str, object], where: Where) -> list[str]:
 
 def same_address(hosts: Iterable[Host], file: str) -> list[str]:
     """Two names for what is one machine, which two changes would meet at once."""
-    lines, seen = [], dict[tuple[object, ...], str]()
+    lines, seen = [], dict[tuple[str, ...], str]()
     for host in hosts:
         if host.connector_cls is not SSHConnector:
             continue
         reached = str(host.data.get("ssh_hostname") or host.name)
-        port = host.data.get("ssh_port") or 22
+        port = str(host.data.get("ssh_port") or 22)
         # one private address may lie behind several jump hosts
-        first = seen.setdefault((reached, port, host.data.get("ssh_config_file")), host.name)
+        way = str(host.data.get("ssh_config_file"))
+        first = seen.setdefault((reached, port, way), host.name)
         if first != host.name:
             lines.append(
                 f"{file}: host {host.name}: ssh_hostname: found {shown(reached)}, port {port}, "
@@ -44,17 +54,26 @@ def same_address(hosts: Iterable[Host], file: str) -> list[str]:
 
 
 def _ssh(data: Mapping[str, object], where: Where) -> list[str]:
-    """Keys that pyinfra's SSH would not read, and a port that is none."""
-    unknown = [key for key in data if key.startswith("ssh_") and key not in SSHConnector.data_meta]
-    lines = [
-        f"{where(key)}: {key}: unknown key{suggestion(key, SSHConnector.data_meta)}"
-        for key in unknown
-    ]
-    port = data.get("ssh_port")
-    if port is not None and (type(port) is not int or not 1 <= port <= 65535):
-        found = f"found {shown(port)}, allowed: a whole number from 1 to 65535"
-        lines.append(f"{where('ssh_port')}: ssh_port: {found}")
-    return lines
+    """Keys that pyinfra's SSH would not read, and values that are none for it."""
+    kinds = get_type_hints(SSHConnector.data_cls)
+    own = {key: value for key, value in data.items() if key.startswith("ssh_")}
+    unknown = {key: f"unknown key{suggestion(key, kinds)}" for key in own if key not in kinds}
+    wrong = {
+        key: f"found {'a secret' if 'password' in key else shown(value)}, allowed: {allowed}"
+        for key, value in own.items()
+        if key in kinds and (allowed := _wanted(key, value, kinds[key]))
+    }
+    return [f"{where(key)}: {key}: {line}" for key, line in (unknown | wrong).items()]
+
+
+def _wanted(key: str, value: object, kind: type) -> str:
+    """What the key may be, where the value is something else."""
+    taken = (float, int) if kind is float else kind
+    fits = isinstance(value, taken) and (kind is bool or not isinstance(value, bool))
+    if key == "ssh_port":
+        port = fits and isinstance(value, int) and 1 <= value <= 65535
+        return "" if port else "a whole number from 1 to 65535"
+    return "" if fits else _WORDS.get(kind, str(kind))
 
 
 def _misplaced(data: Mapping[str, object], where: Where) -> list[str]:

@@ -92,9 +92,11 @@ def groups(file: str) -> dict[str, Any]:
 
 
 def _mistakes(name: str, value: object) -> Iterator[str]:
-    """What keeps a variable from being a group. A constant's name is in capitals."""
+    """What keeps a variable from being a group. A constant's name is in capitals, and a mapping of
+    plain values is data that hosts share."""
     hosts = _hosts(value)
-    if name.isupper() or not isinstance(value, Iterable) or isinstance(value, type):
+    data = isinstance(value, dict) and not all(isinstance(one, dict) for one in value.values())
+    if name.isupper() or data or not isinstance(value, Iterable) or isinstance(value, type):
         return
     if hosts is None:
         yield f"{name}: found {_kind(value)}, allowed: {_GROUP}; what is no group is called _{name}"
@@ -121,8 +123,8 @@ def _is_host(one: object) -> bool:
     match one:
         case str():
             return bool(one)
-        case (str(), dict()):
-            return isinstance(one, tuple)
+        case (str(), dict() as data):
+            return isinstance(one, tuple) and all(isinstance(key, str) for key in data)
     return False
 
 
@@ -131,7 +133,8 @@ def _name(one: str | tuple[str, Any]) -> str:
 
 
 def _kind(value: object) -> str:
-    return shown(value) if isinstance(value, str) else f"a {type(value).__name__}"
+    several = isinstance(value, list | tuple | dict | set)
+    return f"a {type(value).__name__}" if several else shown(value)
 
 
 def _unlike(groups: Mapping[str, object]) -> Iterator[str]:

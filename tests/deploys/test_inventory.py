@@ -61,6 +61,20 @@ def refused(listener: Port, file: Path, *more: str) -> list[str]:
             'hosts = [("spark-01", {"ssh_hostname": "127.0.0.1", "ssh_port": 99999})]',
             "host spark-01: ssh_port: found 99999, allowed: a whole number from 1 to 65535",
         ),
+        (
+            'hosts = [("spark-01", {"ssh_hostname": 7})]',
+            "host spark-01: ssh_hostname: found 7, allowed: text",
+        ),
+        (
+            'hosts = [("spark-01", {"ssh_port": [22]})]',
+            "host spark-01: ssh_port: found a list, allowed: a whole number from 1 to 65535",
+        ),
+        (
+            'hosts = [("spark-01", {"ssh_password": 1234})]',
+            "host spark-01: ssh_password: found a secret, allowed: text",
+        ),
+        ('hosts = ["spark-01", 3]', 'hosts[1]: found 3, allowed: "spark-01", or'),
+        ('hosts = [("spark-01", {3: 4})]', 'hosts[0]: found a tuple, allowed: "spark-01", or'),
         (f"hosts = [{FIRST}, {SECOND}", "cannot be read: SyntaxError: "),
         (f"hosts = [{FIRST}, hots]", "cannot be read: NameError: name 'hots' is not defined"),
     ],
@@ -76,6 +90,7 @@ def test_an_inventory_that_cannot_be_meant(tmp_path: Path, text: str, line: str)
         f"hosts = [{FIRST}, {SECOND}]\nmore = [{SECOND}]",
         f'_all = [{FIRST}, {SECOND}]\n*hosts, _last = _all\nmore = [_last, "spark-01"]',
         f'import os\nfrom string import digits\nhosts = ([{FIRST}, {SECOND}], {{"port": 9000}})',
+        f'common = {{"ssh_user": "nobody"}}\nhosts = [{FIRST}, {SECOND}]',
         f'USER = "nobody"\nfor name in ("a", "b"):\n    pass\nhosts = [{FIRST}, {SECOND}]',
     ],
 )
