@@ -24,7 +24,6 @@ from fleet.words import (
     Sysctls,
 )
 
-
 _OPENING = {"hosts", "seccomp-profile", "group"}  # of daemon.json
 Pin = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$")]
 Upstream = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){1,3}$")]
