@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import audit
+import bootguard
 import hostlock
 import journal
 import layout
@@ -86,6 +87,7 @@ def start(data: dict[str, Any]) -> dict[str, object]:
 def launch(activation: Activation) -> None:
     """Hand the activation to systemd; raises HostError if it does not take it."""
     journal.keep(activation)
+    bootguard.reset()  # here and not at each start: else a boot that goes on with it forgets too
     try:
         systemd.launch_activation()
     except HostError as error:

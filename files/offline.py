@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import audit
+import bootguard
 import command
 import durable
 import hostlock
@@ -111,6 +112,7 @@ def stopped(release: Release, request: dict[str, Any]) -> Iterator[None]:
     try:
         transaction = Transaction(record(release, owner, [note] if note else []))
         journal.keep(transaction.now)
+        bootguard.reset()
         try:
             transaction.stop()
             yield

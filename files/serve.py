@@ -43,7 +43,19 @@ def serve() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     release = releases.current()
-    bootguard.begin(release.digest)
+    try:
+        bootguard.begin(release.digest)
+        attempt(release, stop)
+    except HostError as error:
+        record_failure(release, error)
+        raise
+    finally:
+        layout.SERVING.unlink(missing_ok=True)
+    return 0
+
+
+def attempt(release: Release, stop: threading.Event) -> None:
+    """Serve until told to stop; what else ends it is held against the release, or is not."""
     try:
         prepare(release, stop)
         team = gathered(release, stop)
@@ -54,12 +66,8 @@ def serve() -> int:
             bootguard.withdraw(release.digest)  # says nothing about the release
         else:
             bootguard.note(release.digest, str(error))
-        record_failure(release, error)
         raise
-    finally:
-        layout.SERVING.unlink(missing_ok=True)
     bootguard.withdraw(release.digest)
-    return 0
 
 
 def prepare(release: Release, stop: threading.Event) -> None:

@@ -8,7 +8,6 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-import bootguard
 import cluster
 import completion
 import container
@@ -131,7 +130,6 @@ class Transaction:
 
     def start(self, digest: str) -> None:
         """Start vllm.service; returns when it answered. Raises HostError with the server's log."""
-        bootguard.reset()
         systemd.reset_failed()
         release = releases.read(digest)
         begun = time.time()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lab.testing import Lab
@@ -60,6 +62,27 @@ def test_a_power_cut_in_the_first_activation_ends_with_it_serving(hosts: list[Se
     bare.lab.start(bare.name)
     assert bare.outcome()["outcome"] == "switched"
     assert bare.serves() == "lab/a"
+
+
+def test_a_first_release_that_takes_the_host_down_while_it_loads_is_given_up(
+    hosts: list[ServingHost],
+) -> None:
+    bare = hosts[0]
+    bare.clean()
+    bare.stage(A)
+    bare.knobs(start_s=60.0)
+    assert bare.activate(A).returncode == 0
+    for _ in range(3):
+        deadline = time.monotonic() + 60
+        while "loading weights" not in (told := bare.unit("StatusText")):
+            assert time.monotonic() < deadline, told
+            time.sleep(0.2)
+        bare.lab.kill(bare.name)
+        bare.lab.start(bare.name)
+    report = bare.outcome()
+    assert (report["outcome"], report["serving"]) == ("reverted", None), report
+    assert f"release {A} failed to start 3 times" in report["reason"], report["reason"]
+    assert (bare.link("current"), bare.containers()) == ("none", [])
 
 
 def test_a_full_disk_while_it_flips_ends_with_the_old_release(
