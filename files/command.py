@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from errors import HostError
 
 
-class Unanswered(HostError):
-    """A command gave no answer in its time."""
-
-
 @dataclass(frozen=True)
 class Done:
     """How a command ended: exit status, and what it wrote."""
@@ -30,7 +26,7 @@ class Done:
 
 
 def attempt(argv: Sequence[str], *, timeout: float = 30.0) -> Done:
-    """Run ``argv``; raises HostError if it is missing, Unanswered over ``timeout`` seconds."""
+    """Run ``argv``; raises HostError if it is missing or takes over ``timeout`` seconds."""
     try:
         done = subprocess.run(
             argv,
@@ -45,7 +41,7 @@ def attempt(argv: Sequence[str], *, timeout: float = 30.0) -> Done:
         raise HostError(f"{argv[0]} is not installed on this host; run deploy.py") from None
     except subprocess.TimeoutExpired:
         what = " ".join(argv[:3])
-        raise Unanswered(f"{what} gave no answer in {timeout:.0f} s; is its daemon hung?") from None
+        raise HostError(f"{what} gave no answer in {timeout:.0f} s; is its daemon hung?") from None
     return Done(tuple(argv), done.returncode, done.stdout, done.stderr)
 
 

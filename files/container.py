@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import docker_api
 import layout
 from errors import HostError
 from release import Release
+
+REMOVE_S = 60.0  # Docker gives up killing after 12 s; then come the layers
+REMOVAL_S = 20.0
 
 
 class DockerDown(HostError):
@@ -102,9 +106,24 @@ def remove(item: Container) -> None:
         raise HostError(
             f"container {item.name} is not ours (no label {layout.RELEASE_LABEL}); left alone"
         )
-    done = _docker("rm", "--force", item.id, timeout=60)
-    if done.rc != 0 and "no such" not in done.err.lower():
-        raise HostError(done.fault())
+    try:
+        _ask(f"/containers/{item.id}?force=1", REMOVE_S, method="DELETE")
+    except docker_api.Absent:
+        return
+    except docker_api.Conflict as error:
+        _await_removal(item, str(error))
+
+
+def _await_removal(item: Container, said: str) -> None:
+    """Somebody else removes it already; raises HostError with what Docker ``said`` if it stays."""
+    deadline = time.monotonic() + REMOVAL_S
+    while inspect(item.id) is not None:
+        if time.monotonic() > deadline:
+            raise HostError(
+                f"container {item.name} is not gone after {REMOVAL_S:.0f} s ({said}); see docker "
+                "ps --all"
+            )
+        time.sleep(0.2)
 
 
 def clear() -> list[str]:
@@ -115,12 +134,12 @@ def clear() -> list[str]:
     return [item.name for item in leftovers]
 
 
-def _ask(path: str, timeout_s: float = docker_api.ANSWER_S) -> Any:
+def _ask(path: str, timeout_s: float = docker_api.ANSWER_S, *, method: str = "GET") -> Any:
     """What Docker's daemon says; raises DockerDown if it says nothing, else HostError, and
-    docker_api.Absent of what there is not."""
+    docker_api.Absent or Conflict as they are."""
     try:
-        return docker_api.ask(path, timeout_s)
-    except docker_api.Absent:
+        return docker_api.ask(path, timeout_s, method=method)
+    except (docker_api.Absent, docker_api.Conflict):
         raise
     except docker_api.Failed as error:
         raise HostError(str(error)) from None
@@ -128,17 +147,6 @@ def _ask(path: str, timeout_s: float = docker_api.ANSWER_S) -> Any:
         raise DockerDown(f"Docker gave no answer in {timeout_s:.0f} s; is it hung?") from None
     except (OSError, ValueError) as error:
         raise DockerDown(f"Docker is down ({error}); see systemctl status docker") from None
-
-
-def _docker(*words: str, timeout: float = 30) -> command.Done:
-    """A docker command that ended, well or not; raises DockerDown if no daemon took it."""
-    try:
-        done = command.attempt(["docker", *words], timeout=timeout)
-    except command.Unanswered as error:
-        raise DockerDown(str(error)) from None
-    if done.rc != 0 and "cannot connect to the docker daemon" in done.err.lower():
-        raise DockerDown("Docker is down; see systemctl status docker")
-    return done
 
 
 def daemon_answers() -> bool:

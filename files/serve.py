@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -205,9 +204,11 @@ def record_failure(release: Release, error: HostError) -> None:
 
 
 def clear() -> int:
-    """Remove what a killed serve left behind; without Docker the next start does it."""
-    with contextlib.suppress(container.DockerDown):
+    """Remove what a killed serve left behind; what cannot be removed, the next start removes."""
+    try:
         container.clear()
+    except HostError as error:
+        print(f"serve: {error}; the next start removes it", flush=True)
     return 0
 
 

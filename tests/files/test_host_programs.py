@@ -24,18 +24,14 @@ import release
 from errors import HostError, Refused, exit_code
 from model_request import Request
 
+from tests.files.docker_daemon import INSPECTED
+
 FACTS: dict[str, object] = {
     "digest": "a" * 12, "mode": "nvfp4", "model": "org/name", "revision": "0" * 40,
     "image": "vllm@sha256:0", "served_name": "org/name", "listen": "127.0.0.1", "port": 8000,
     "ready_timeout_s": 1800, "drain_timeout_s": 60, "stall_timeout_s": 600, "memory_needed_kib": 0,
 }  # fmt: skip
 PLACE = Path("/etc/vllm-fleet/releases/x/release.json")
-INSPECTED = {  # from `docker inspect` of Docker 26.1.5, cut to what is read
-    "Id": "715d50c3",
-    "Name": "/vllm",
-    "State": {"Status": "exited", "Running": False, "OOMKilled": True, "Pid": 0, "ExitCode": 137},
-    "Config": {"Image": "vllm@sha256:0", "Labels": {"vllm-fleet.release": "aaaaaaaaaaaa"}},
-}
 
 
 def test_a_release_is_read_and_more_keys_of_a_newer_version_are_left_out() -> None:
