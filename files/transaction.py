@@ -20,11 +20,13 @@ import proofs
 import release as releases
 import speed
 import systemd
-from errors import HostError
+from errors import HostError, Refused
 from phases import Activation, Outcome, Phase
 from release import Release
 
 POLL_S = 0.5
+STOP_MARGIN_S = 300.0  # for the kill, Docker and a worker that stops after its head
+LONGEST_DRAIN_S = 3600  # that a mode may have
 SETTLE_S = 1.5  # a server that dies of its first answers is not switched to
 
 
@@ -96,9 +98,11 @@ class Transaction:
     def revert(self, reason: str) -> None:
         """Stop what does not work, flip back, serve the old release again."""
         self.now = journal.keep_if_possible(phases.moved(self.now, "reverting", reason=reason))
-        if self.now.before is None or not serves(self.now.before):
-            self.wait(systemd.begin("stop"), 900)
-        self.flip_back()
+        try:
+            if self.now.before is None or not serves(self.now.before):
+                self.wait(systemd.begin("stop"), stop_bound_s(self.now))
+        finally:  # whatever becomes of the stop, a boot must not take what was refuted
+            self.flip_back()
         if self.now.before is None:
             if not self.now.was_enabled:
                 systemd.disable()
@@ -123,7 +127,7 @@ class Transaction:
         """Stop the server; it drains itself and says when it is done with that."""
         stopped = time.time() if systemd.show().serving else self.now.stopped
         self.move("draining", stopped=stopped)
-        self.wait(systemd.begin("stop"), 3600)
+        self.wait(systemd.begin("stop"), stop_bound_s(self.now))
         if self.now.phase == "draining":
             self.move("stopping")
         container.clear()
@@ -200,6 +204,21 @@ class Transaction:
             phases.moved(self.now, "done", outcome=outcome, reason=reason, finished=time.time())
         )
         print(f"{self.now.id}: {outcome} {reason}", flush=True)
+
+
+def stop_bound_s(activation: Activation) -> float:
+    """How long a stop may take, whichever release runs: it drains, is told to end, and may take as
+    long again."""
+    digests = [digest for digest in (activation.before, activation.release) if digest]
+    return 2 * max(map(drain_s, digests)) + STOP_MARGIN_S
+
+
+def drain_s(digest: str) -> int:
+    """A release's ``drain_timeout_s``; the longest there is where it cannot be read."""
+    try:
+        return releases.read(digest).drain_timeout_s
+    except Refused:
+        return LONGEST_DRAIN_S
 
 
 def target(release: Release) -> completion.Target:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import activate
 import bootguard
+import layout
 import pytest
+import release as releases
+import transaction
 from transaction import Transaction
 
-from tests.files.activated_host import A, ActivatedHost, activated_host, begun
+from tests.files.activated_host import A, ActivatedHost, B, activated_host, begun
 
 
 @pytest.fixture
@@ -29,3 +32,23 @@ def test_failed_starts_are_forgotten_once_and_not_by_a_boot_that_goes_on(
     assert (done.outcome, bootguard.failures(A)[0]) == ("reverted", bootguard.LIMIT)
     activate.launch(begun(A, None))
     assert bootguard.failures(A) == (0, "")
+
+
+def test_a_stop_that_does_not_end_leaves_the_links_on_the_release_before(
+    host: ActivatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "STOP_MARGIN_S", 0.3)
+    releases.point(current=B, previous=A)
+    host.unit(active="deactivating", stop_takes=5)
+    done = Transaction(replace(begun(B, A), phase="reverting", reason="refuted")).run("revert")
+    assert done.outcome == "revert_failed"
+    assert f"refuted; going back to {A} failed: systemctl was not done after" in done.reason
+    assert (releases.linked(layout.CURRENT), releases.linked(layout.PREVIOUS)) == (A, None)
+
+
+def test_a_stop_has_the_time_that_the_slower_release_may_take(host: ActivatedHost) -> None:
+    host.stage("c" * 12, drain_timeout_s=3600)
+    assert transaction.stop_bound_s(begun(B, "c" * 12)) == 7500
+    assert transaction.stop_bound_s(begun("c" * 12, None)) == 7500
+    assert transaction.stop_bound_s(begun(B, A)) == 300
+    assert transaction.stop_bound_s(begun(B, "d" * 12)) == 7500  # not staged
