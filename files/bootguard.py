@@ -6,11 +6,15 @@ never gets to write afterwards.
 
 from __future__ import annotations
 
+import math
+import time
+
 import durable
 import layout
 from errors import Refused
 
 LIMIT = 3
+STEADY_S = 300.0  # serving that long, a release no longer counts as failing to start
 
 
 def failures(digest: str) -> tuple[int, str]:
@@ -45,9 +49,30 @@ def withdraw(digest: str) -> None:
     _write(digest, max(count - 1, 0), reason)
 
 
-def reset() -> None:
-    """Forget all failures: the release serves steadily, or a person says try again."""
-    layout.STARTS.unlink(missing_ok=True)
+def reset() -> bool:
+    """Forget all failures: a release is activated, serves steadily, or a person says try again.
+
+    A disk that cannot be written is told, not raised; False then.
+    """
+    try:
+        layout.STARTS.unlink(missing_ok=True)
+    except OSError as error:
+        print(f"boot guard: {layout.STARTS}: {error.strerror}; failed starts stay", flush=True)
+        return False
+    return True
+
+
+class Steady:
+    """Forgets the failures of a release, once, when it has served for ``STEADY_S``."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic() + STEADY_S
+
+    def tick(self) -> None:
+        """It still serves."""
+        if time.monotonic() > self._at:
+            self._at = math.inf
+            reset()
 
 
 def _write(digest: str, count: int, reason: str) -> None:

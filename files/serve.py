@@ -25,7 +25,7 @@ import memory
 import preflight_release
 import release as releases
 import watchdog
-from errors import HostError, Refused, exit_code
+from errors import FAILED, HostError, Refused, exit_code
 from notify import notify, status
 from release import Release
 from server import EXTEND_S, PeerFailed, PeerLeft, Server, ServerFailed, Stopped
@@ -214,8 +214,7 @@ def clear() -> int:
 
 def reset() -> int:
     """Let a release be tried again."""
-    bootguard.reset()
-    return 0
+    return 0 if bootguard.reset() else FAILED
 
 
 def main() -> int:

@@ -30,7 +30,6 @@ START_GRACE_S = 10  # vLLM swallows SIGTERM while its engine starts
 STOP_MARGIN_S = 15  # above vLLM's own --shutdown-timeout
 STOP_POLL_S = 0.1
 LAST_BYTES_S = 0.5  # of the last answer, from the engine to the client
-STEADY_S = 300.0  # serving that long, a release no longer counts as failing to start
 
 
 class Stopped(Exception):
@@ -136,7 +135,7 @@ class Server:
 
     def watch(self) -> None:
         """Keep systemd informed while the server makes progress; raises when it does not."""
-        steady_at = time.monotonic() + STEADY_S
+        steady = bootguard.Steady()
         judge = watchdog.Judge(self.release.stall_timeout_s, time.monotonic())
         probe: watchdog.Probe | None = None
         tick = min(max(self.release.stall_timeout_s / 20, 1.0), 10.0)
@@ -152,8 +151,7 @@ class Server:
                 STATUS=f"serving {self.release.digest} ({self.release.mode}), "
                 + (f"{found.running} running, {found.waiting} waiting" if found else "no metrics"),
             )
-            if time.monotonic() > steady_at:
-                bootguard.reset()
+            steady.tick()
             self.pause(tick)
 
     def _probe(self, judge: watchdog.Judge, probe: watchdog.Probe | None) -> watchdog.Probe | None:

@@ -7,7 +7,7 @@ import time
 import bootguard
 import completion
 from notify import notify, status
-from server import EXTEND_S, LAST_BYTES_S, POLL_S, STEADY_S, STOP_MARGIN_S, Server
+from server import EXTEND_S, LAST_BYTES_S, POLL_S, STOP_MARGIN_S, Server
 from team import Team
 
 
@@ -28,12 +28,11 @@ class Worker(Server):
 
     def watch(self) -> None:
         """Keep systemd informed while container, head and the other ranks live."""
-        steady_at = time.monotonic() + STEADY_S
+        steady = bootguard.Steady()
         told = f"{self.release.digest} ({self.release.mode})"
         while True:
             notify(WATCHDOG=1, STATUS=f"serving {told}, as rank {self.team.rank.number}")
-            if time.monotonic() > steady_at:
-                bootguard.reset()
+            steady.tick()
             self.pause(1.0)
 
     def quit(self, *, asked: bool = True) -> None:

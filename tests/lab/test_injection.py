@@ -54,7 +54,7 @@ def untouched(lab: Lab) -> bool:
 def test_hostile_text_in_every_setting_stops_before_the_first_connection(
     deployed: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # After five minutes of serving it removes its note of starts (files/server.py, STEADY_S).
+    # After five minutes of serving it removes its note of starts (files/bootguard.py, STEADY_S).
     deployed.run(HOST, "systemctl stop vllm")
     before = tree(deployed)
     refused = 0
