@@ -124,7 +124,7 @@ def door(settings: Settings, accepted: Collection[str], refused: Collection[str]
     """ "" when clients of the current host are let in by these keys only; else what is wrong."""
     try:
         request = _door_request(settings, accepted, refused)
-        command = programs.command("front_door", request)
+        command = programs.with_siblings("front_door", request)
         answer = remote.parse(remote.run(host, command, timeout_s=PROBE_S))
         return "; ".join(answer["problems"])
     except SettingsError as error:

@@ -9,12 +9,15 @@ import subprocess
 from collections.abc import Iterable
 from typing import Any
 
+import tcp_table
 from facts import assignments, finish, text, text_or_none
 
 
 def listeners(ports: Iterable[int]) -> list[dict[str, Any]]:
     """Who listens on `ports`: process, command, and the control group that tells a container."""
-    found = [(row[9], int(row[1].split(":")[1], 16)) for row in tcp() if row[3] == "0A"]
+    found = [
+        (row[9], int(row[1].split(":")[1], 16)) for row in tcp() if row[3] == tcp_table.LISTENS
+    ]
     return [{"port": port, **owner(inode)} for inode, port in found if port in set(ports)]
 
 
@@ -34,9 +37,8 @@ def address(packed: str) -> str:
 
 @functools.cache
 def tcp() -> list[list[str]]:
-    """The kernel's own tables; it walks all its buckets for them, some ms each time."""
-    tables = [text(p) for p in ("/proc/net/tcp", "/proc/net/tcp6") if os.path.exists(p)]
-    return [line.split() for table in tables for line in table.splitlines()[1:]]
+    """All sockets, as they were when first asked for."""
+    return [words for _, words in tcp_table.rows()]
 
 
 def owner(inode: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Asks this host's API the way a client does: through the proxy, with and without a key.
 
-Runs as `python3 -` on the host; keys travel on stdin. Request: {"address", "port", "name" (what the
-certificate must be for), "ca" (PEM; "" = do not check the certificate, null = no TLS),
-"accepted": [keys], "refused": [keys], "timeout_s"}. Without any key in "accepted" none is asked
-for. Asks until all is as wanted or the time is over; prints {"problems": [line]}.
+Runs on the host with what it imports (deploys/programs.py); keys travel on stdin. Request:
+{"address", "port", "name" (what the certificate must be for), "ca" (PEM; "" = do not check the
+certificate, null = no TLS), "accepted": [keys], "refused": [keys], "timeout_s"}. Without any key in
+"accepted" none is asked for. Asks until all is as wanted or the time is over; prints
+{"problems": [line]}.
 """
 
 import http.client
@@ -12,12 +13,12 @@ import os
 import socket
 import ssl
 import time
-from pathlib import Path
 from typing import Any
+
+import tcp_table
 
 PATH = "/v1/models"
 NO_KEY = "a key that nobody has"
-LISTENS = "0A"  # TCP_LISTEN
 LIMITED = "429"  # leaves open whether the key would have been taken
 LIMIT_S = 70.0  # over a minute, in which the proxy counts wrong keys
 
@@ -48,12 +49,8 @@ def secured(plain: socket.socket, request: dict[str, Any]) -> ssl.SSLSocket:
 def stranger(port: int) -> str:
     """The user who listens on ``port`` and is not root, as the proxy is when it begins to listen;
     "" where there is none. Without a certificate that is checked anybody could be asked."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for words in (line.split() for line in Path(table).read_text().splitlines()[1:]):
-            here = words[3] == LISTENS and int(words[1].partition(":")[2], 16) == port
-            if here and int(words[7]) not in (0, os.getuid()):
-                return words[7]
-    return ""
+    users = (words[7] for _, words in tcp_table.listening(port))
+    return next((user for user in users if int(user) not in (0, os.getuid())), "")
 
 
 def problems(request: dict[str, Any]) -> list[str]:

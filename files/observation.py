@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import completion
@@ -20,6 +19,7 @@ import durable
 import layout
 import metrics
 import startlog
+import tcp_table
 from release import Release
 
 Source = Literal["api", "metrics", "log", "container", "kernel"]
@@ -29,7 +29,6 @@ CACHE = "vllm:cache_config_info"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 ACCEPT_TRIES = 3
 ASK_S = 60.0
-LISTENS = "0A"  # TCP_LISTEN
 
 
 @dataclass(frozen=True)
@@ -193,13 +192,10 @@ def _digest(name: str) -> str:
 
 def _from_kernel(release: Release, seen: Seen) -> None:
     """Every address on which the server listens, and whoever else holds its port on loopback."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for words in (line.split() for line in Path(table).read_text().splitlines()[1:]):
-            address, _, port = words[1].partition(":")
-            if words[3] == LISTENS and int(port, 16) == release.port:
-                found = _listener(_address(address), int(words[7]))
-                line = f"{table}: {words[1]}, user {words[7]}"
-                seen.all += [Observation("listen", value, "kernel", line) for value in found]
+    for table, words in tcp_table.listening(release.port):
+        found = _listener(_address(words[1].partition(":")[0]), int(words[7]))
+        line = f"{table}: {words[1]}, user {words[7]}"
+        seen.all += [Observation("listen", value, "kernel", line) for value in found]
 
 
 def _listener(address: ipaddress.IPv4Address | ipaddress.IPv6Address, user: int) -> list[str]:

@@ -76,7 +76,7 @@ def test_vllms_own_key_leaves_open_what_the_proxy_closes(
 ) -> None:
     """The same server with a key and nothing in front of it."""
     lab, host = fleet.lab, fleet.names[0]
-    for name in ("auth_probe", "front_door"):
+    for name in ("auth_probe", "front_door", "tcp_table"):
         lab.write(host, f"/opt/bare/{name}.py", (REPO / f"files/{name}.py").read_text())
     service = {"environment": {"VLLM_API_KEY": KEY}, "container_name": "bare"}
     lab.write(host, "/opt/bare/more.json", json.dumps({"services": {"vllm": service}}))
