@@ -31,7 +31,8 @@ def taken_up_after_boot(activation: Activation, course: phases.Course) -> Activa
     reason = f"the host went down in phase {activation.phase}"
     if course in ("revert", "restart"):
         releases.point(current=activation.before, previous=activation.before_previous)
-        phase: phases.Phase = "restarting"
+        # without an old release there is only the rest of the way back
+        phase: phases.Phase = "restarting" if activation.before else "reverting"
         reason = "; ".join(filter(None, (activation.reason, reason)))
     else:
         releases.point(current=activation.release, previous=activation.before_previous)
@@ -41,7 +42,7 @@ def taken_up_after_boot(activation: Activation, course: phases.Course) -> Activa
         phase,
         stopped=activation.stopped or _power_lost(activation),
         boot_id=hostlock.boot_id(),
-        reason=reason if phase == "restarting" else "",
+        reason="" if phase == "flipped" else reason,
         notes=[*activation.notes, reason],
     )
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import activate
 import bootguard
+import journal
 import layout
+import phases
 import pytest
+import recovery
 import release as releases
 import transaction
+from phases import Phase
 from transaction import Transaction
 
 from tests.files.activated_host import A, ActivatedHost, B, activated_host, begun
@@ -52,3 +56,22 @@ def test_a_stop_has_the_time_that_the_slower_release_may_take(host: ActivatedHos
     assert transaction.stop_bound_s(begun("c" * 12, None)) == 7500
     assert transaction.stop_bound_s(begun(B, A)) == 300
     assert transaction.stop_bound_s(begun(B, "d" * 12)) == 7500  # not staged
+
+
+@pytest.mark.parametrize("phase", ["reverting", "restarting"])
+def test_power_lost_on_the_way_back_from_a_first_release_ends_with_nothing_serving(
+    host: ActivatedHost, phase: Phase
+) -> None:
+    releases.point(current=A, previous=None)
+    left = replace(begun(A, None, boot_id="before"), phase=phase, reason="it crashed")
+    journal.keep(left)
+    recovery.recover()
+    found = journal.load()
+    assert found is not None and found.phase == "reverting"
+    done = Transaction(found).run(phases.course(found, same_boot=True))
+    assert (done.outcome, done.serving) == ("reverted", None)
+    assert done.reason == (
+        f"it crashed; the host went down in phase {phase}; it was the first release: nothing serves"
+    )
+    assert releases.linked(layout.CURRENT) is None
+    assert host.asked()[-1] == "disable --quiet vllm.service"

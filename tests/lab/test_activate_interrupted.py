@@ -64,6 +64,21 @@ def test_a_power_cut_in_the_first_activation_ends_with_it_serving(hosts: list[Se
     assert bare.serves() == "lab/a"
 
 
+def test_a_power_cut_on_the_way_back_from_the_first_ends_with_nothing(
+    hosts: list[ServingHost],
+) -> None:
+    bare = hosts[0]
+    bare.clean()
+    bare.stage(A)
+    bare.knobs(**CRASH)
+    bare.caught(A, "reverting")
+    bare.lab.kill(bare.name)
+    bare.lab.start(bare.name)
+    report = bare.outcome()
+    assert (report["outcome"], report["serving"]) == ("reverted", None), report
+    assert (bare.link("current"), bare.unit("UnitFileState")) == ("none", "disabled")
+
+
 def test_a_first_release_that_takes_the_host_down_while_it_loads_is_given_up(
     hosts: list[ServingHost],
 ) -> None:
