@@ -19,8 +19,12 @@ def notify(**fields: object) -> bool:
 
 
 def status(text: str, *, extend_s: float = 0.0) -> None:
-    """Show ``text`` in ``systemctl status``; ask for ``extend_s`` seconds beyond a time limit."""
+    """Show ``text`` in ``systemctl status``; ask for ``extend_s`` seconds beyond a time limit.
+
+    Who asks lives: WatchdogSec, which goes on while a head drains that nobody told to stop, begins
+    anew.
+    """
     if extend_s:
-        notify(STATUS=text, EXTEND_TIMEOUT_USEC=int(extend_s * 1_000_000))
+        notify(STATUS=text, EXTEND_TIMEOUT_USEC=int(extend_s * 1_000_000), WATCHDOG=1)
     else:
         notify(STATUS=text)

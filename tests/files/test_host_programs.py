@@ -148,7 +148,7 @@ def test_systemd_gets_every_field_on_its_own_line(tmp_path: Path) -> None:
         }  # fmt: skip
         subprocess.run([sys.executable, "-c", code], env=environment, check=True)
         message = listener.recv(4096).decode()
-    assert message == "STATUS=loading weights 42 %\nEXTEND_TIMEOUT_USEC=60000000"
+    assert message == "STATUS=loading weights 42 %\nEXTEND_TIMEOUT_USEC=60000000\nWATCHDOG=1"
 
 
 OPEN_TO_ALL = ("/tmp", "/var/tmp", "/run/lock", "/dev/shm")  # folders that everybody may write to
