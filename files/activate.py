@@ -75,22 +75,25 @@ def start(data: dict[str, Any]) -> dict[str, object]:
     try:
         activation = new(request, release.digest, owner, note)
         if serves(release.digest):
-            return unchanged(activation)
+            return unchanged(activation, owner)
         preflight_release.check(release)
-        launch(activation)
+        launch(activation, owner)
     except BaseException:
-        hostlock.free()
+        hostlock.free(owner)
         raise
     return phases.report(activation, alive=True)
 
 
-def launch(activation: Activation) -> None:
-    """Hand the activation to systemd; raises HostError if it does not take it."""
+def launch(activation: Activation, owner: hostlock.Owner) -> None:
+    """Hand the activation to systemd; raises HostError if it does not take it, or if the lock is
+    no longer ``owner``'s: then another's activation is left alone."""
+    hostlock.require(owner)
     journal.keep(activation)
     bootguard.reset()  # here and not at each start: else a boot that goes on with it forgets too
     try:
         systemd.launch_activation()
     except HostError as error:
+        hostlock.require(owner)
         systemd.stop(layout.ACTIVATE_UNIT)  # it may be on its way after all
         reason = f"not begun: {error}"
         journal.keep(
@@ -147,14 +150,14 @@ def new(request: Request, digest: str, owner: hostlock.Owner, note: str) -> Acti
     )
 
 
-def unchanged(activation: Activation) -> dict[str, object]:
+def unchanged(activation: Activation, owner: hostlock.Owner) -> dict[str, object]:
     """The wanted release serves already; from now on at boot as well."""
     systemd.enable()
     done = phases.moved(activation, "done", outcome="unchanged", finished=time.time())
     left = journal.load()
     if left is not None and not left.outcome:
         journal.keep(done)  # closes what was left half-way
-    hostlock.free()
+    hostlock.free(owner)
     return phases.report(done, alive=False)
 
 
@@ -163,6 +166,7 @@ def run() -> dict[str, object]:
     activation = journal.load()
     if activation is None:
         raise Refused(f"{layout.ACTIVATION} holds no activation; begin one with: start")
+    mine = hostlock.holder()  # who began it: that process has ended
     same_boot = activation.boot_id == hostlock.boot_id()
     course = phases.course(activation, same_boot=same_boot)
     done = Transaction(activation).run(course)
@@ -173,7 +177,7 @@ def run() -> dict[str, object]:
     except OSError as error:  # what serves is settled; a full disk must not hold the lock
         print(f"activate: {error.filename}: {error.strerror}; not written", flush=True)
     finally:
-        hostlock.free()
+        hostlock.free(mine)
     return phases.report(done, alive=False)
 
 

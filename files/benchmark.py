@@ -108,7 +108,7 @@ def measured(
 ) -> dict[str, Any]:
     """One point of the sweep, as vLLM wrote it, and what the server itself counted meanwhile."""
     (FOLDER / "point.json").unlink(missing_ok=True)
-    command.attempt(["docker", "rm", "--force", offline.NAME])  # what a killed run left
+    offline.clear()  # what a killed run left
     seed = time.time_ns() // 1000 % 2**31  # the same prompts again would come from a prefix cache
     before = generated(release)
     words = argv(release, request, point, seed)
@@ -210,7 +210,7 @@ def main() -> int:
     try:
         durable.write_json(RESULT, run(request))
     finally:
-        command.attempt(["docker", "rm", "--force", offline.NAME])
+        offline.clear()
     print("done", flush=True)
     return 0
 

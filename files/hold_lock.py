@@ -30,20 +30,17 @@ def connection() -> int:
 def hold(request: dict[str, Any]) -> None:
     """Take the lock, unless this connection has it. Raises hostlock.Held."""
     pid = connection()
-    if not ours(pid):
+    if ours(pid) is None:
         asked = hostlock.owner(request["who"], request["origin"], request["what"])
         new = replace(asked, pid=pid, pid_started=hostlock.pid_started(pid))
         hostlock.take(new, break_it=bool(request["break_lock"]))
 
 
-def ours(pid: int) -> bool:
-    """Whether the lock is held by this very connection."""
+def ours(pid: int) -> hostlock.Owner | None:
+    """The lock's holder if that is this very connection."""
     held = hostlock.holder()
-    return held is not None and (held.pid, held.pid_started, held.boot_id) == (
-        pid,
-        hostlock.pid_started(pid),
-        hostlock.boot_id(),
-    )
+    this = (pid, hostlock.pid_started(pid), hostlock.boot_id())
+    return held if held and (held.pid, held.pid_started, held.boot_id) == this else None
 
 
 def main(request: dict[str, Any]) -> None:
@@ -52,8 +49,8 @@ def main(request: dict[str, Any]) -> None:
     def work() -> int:
         if request["hold"]:
             hold(request)
-        elif ours(connection()):
-            hostlock.free()
+        elif held := ours(connection()):
+            hostlock.free(held)
         return 0
 
     sys.exit(exit_code("lock", work))

@@ -6,13 +6,11 @@ transaction as a switch, and the measure in between is in its record.
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -77,7 +75,7 @@ def benches(request: dict[str, Any], tokens_in: int, tokens_out: int) -> dict[st
 def run(release: Release, name: str, words: list[str], folder: Path) -> dict[str, Any]:
     """One benchmark in the release's own container, as its compose file describes it."""
     (folder / RESULT).unlink(missing_ok=True)
-    command.attempt(["docker", "rm", "--force", NAME])  # what a killed run left
+    clear()  # what a killed run left
     argv = [
         *("docker", "compose", "--file", str(release.folder / "compose.yaml"), "run", "--rm"),
         *("--no-TTY", "--no-deps", "--name", NAME, "--label", "vllm-fleet.job=benchmark"),
@@ -94,8 +92,12 @@ def run(release: Release, name: str, words: list[str], folder: Path) -> dict[str
             argv, input=text, capture_output=True, text=True, timeout=BOUND_S, check=False
         )
     except subprocess.TimeoutExpired:
-        command.attempt(["docker", "rm", "--force", NAME])
+        clear()
         raise HostError(f"vllm bench {name}: no end after {BOUND_S} s") from None
+    except SystemExit:  # told to stop: the server comes back, and there is no room for both
+        with suppress(HostError):
+            clear()
+        raise
     found = durable.read_json(folder / RESULT)
     if done.returncode or found is None:
         lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
@@ -103,12 +105,16 @@ def run(release: Release, name: str, words: list[str], folder: Path) -> dict[str
     return found
 
 
+def clear() -> None:
+    """Remove the benchmark's container, if there is one."""
+    command.attempt(["docker", "rm", "--force", NAME])
+
+
 @contextmanager
 def stopped(release: Release, request: dict[str, Any]) -> Iterator[None]:
     """The server is down meanwhile; raises NotBack where it stays so."""
     owner = hostlock.owner(request["who"], request["origin"], "benchmark")
     note = hostlock.take(owner)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("it was stopped"))  # not without the rest
     try:
         transaction = Transaction(record(release, owner, [note] if note else []))
         journal.keep(transaction.now)
@@ -119,7 +125,7 @@ def stopped(release: Release, request: dict[str, Any]) -> Iterator[None]:
         finally:
             back(transaction)
     finally:
-        hostlock.free()
+        hostlock.free(owner)
 
 
 def back(transaction: Transaction) -> None:

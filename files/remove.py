@@ -189,7 +189,7 @@ def remove(request: dict[str, Any]) -> list[str]:
             thing.remove()
         settle([thing.text for thing in found])
     finally:
-        hostlock.free()
+        hostlock.free(owner)
     Path(f"{layout.LOCK}.guard").unlink(missing_ok=True)
     return [thing.text for thing in found]
 

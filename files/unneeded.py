@@ -80,7 +80,7 @@ def prune(request: dict[str, Any]) -> list[str]:
             thing.remove()
         os.sync()
     finally:
-        hostlock.free()
+        hostlock.free(owner)
     return [thing.text for thing in found]
 
 

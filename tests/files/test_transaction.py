@@ -7,6 +7,7 @@ from pathlib import Path
 
 import activate
 import bootguard
+import hostlock
 import journal
 import layout
 import phases
@@ -34,7 +35,8 @@ def test_failed_starts_are_forgotten_once_and_not_by_a_boot_that_goes_on(
     host.unit(start_ends=1)
     done = Transaction(replace(begun(A, None), phase="starting")).run("start")
     assert (done.outcome, bootguard.failures(A)[0]) == ("reverted", bootguard.LIMIT)
-    activate.launch(begun(A, None))
+    hostlock.take(owner := hostlock.owner("ann", "desk", "activate"))
+    activate.launch(begun(A, None), owner)
     assert bootguard.failures(A) == (0, "")
 
 
