@@ -29,7 +29,7 @@ from errors import FAILED, HostError, Refused, exit_code
 from notify import notify, status
 from release import Release
 from server import EXTEND_S, PeerFailed, PeerLeft, Server, ServerFailed, Stopped
-from team import Apart, Team
+from team import Apart, Team, course
 from worker import Worker
 
 MEMORY_BOUND_S = 180.0
@@ -43,8 +43,10 @@ def serve() -> int:
         signal.signal(number, lambda *_: stop.set())
     release = releases.current()
     try:
-        bootguard.begin(release.digest)
-        attempt(release, stop)
+        await_docker(stop)
+        if not stop.is_set():
+            bootguard.begin(release.digest)
+            attempt(release, stop)
     except HostError as error:
         record_failure(release, error)
         raise
@@ -71,9 +73,6 @@ def attempt(release: Release, stop: threading.Event) -> None:
 
 def prepare(release: Release, stop: threading.Event) -> None:
     """Make room: no leftover of ours, nobody else on the name or the port, enough memory."""
-    await_docker(stop)
-    if stop.is_set():
-        return
     container.refuse_foreign(release)
     for name in container.clear():
         print(f"serve: removed leftover container {name}", flush=True)
@@ -122,10 +121,13 @@ def gathered(release: Release, stop: threading.Event) -> Team | None:
 
 
 def await_docker(stop: threading.Event) -> None:
-    """Return when Docker answers or ``stop`` is set; raises DockerDown after a while."""
+    """Return when Docker answers or ``stop`` is set; that is no attempt to start yet.
+
+    It may take for ever, but a switch has to go back: then DockerDown after a while.
+    """
     deadline = time.monotonic() + DOCKER_BOUND_S
     while not stop.is_set() and not container.daemon_answers():
-        if time.monotonic() > deadline:
+        if course() and time.monotonic() > deadline:
             raise container.DockerDown(
                 f"Docker gave no answer for {DOCKER_BOUND_S:.0f} s; see systemctl status docker"
             )

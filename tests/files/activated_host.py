@@ -25,6 +25,7 @@ PLACES = {
     **{"RELEASES": "etc/releases", "CURRENT": "etc/current", "PREVIOUS": "etc/previous"},
     **{"ACTIVATION": "state/activation.json", "ACTIVATION_LIVE": "run/activation.json"},
     **{"STARTS": "state/starts.json", "FAILURE": "state/failure.json", "LOCK": "run/lock"},
+    "SERVING": "run/serving.json",
 }
 
 
