@@ -2,7 +2,9 @@
 
 import json
 import socket
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 SOCKET = "/run/docker.sock"
 ANSWER_S = 20
@@ -23,24 +25,31 @@ class Conflict(Failed):
 REFUSALS = {" 404 ": Absent, " 409 ": Conflict}
 
 
-def ask(path: str, timeout_s: float = ANSWER_S, *, method: str = "GET") -> Any:
-    """What the daemon answers, None if nothing; OSError or ValueError without an answer.
+@contextmanager
+def answer(path: str, timeout_s: float | None, method: str = "GET") -> Iterator[BinaryIO]:
+    """The body of the daemon's answer; OSError when it gives none, or refuses.
 
-    HTTP/1.0, so that the answer simply ends where the connection does.
+    HTTP/1.0, so that the answer simply ends where the connection does. ``timeout_s``: of each read.
     """
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(timeout_s)
         link.connect(SOCKET)
         link.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-        answer = b"".join(iter(lambda: link.recv(65536), b""))
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status = head.split(b"\r\n")[0].decode(errors="replace")
-    if not status.startswith("HTTP/"):
-        raise OSError(f"{SOCKET}: no answer to {method} {path}")
-    if " 204 " in status:
-        return None
-    if " 200 " not in status:
-        said = " ".join(body[:300].decode(errors="replace").split())
-        kinds = (kind for code, kind in REFUSALS.items() if code in status)
-        raise next(kinds, Failed)(f"Docker: {status}: {said}")
-    return json.loads(body)
+        with link.makefile("rb") as body:
+            status = body.readline().decode(errors="replace").strip()
+            if not status.startswith("HTTP/"):
+                raise OSError(f"{SOCKET}: no answer to {method} {path}")
+            while body.readline().strip():
+                pass
+            if " 200 " not in status and " 204 " not in status:
+                said = " ".join(body.read(300).decode(errors="replace").split())
+                kinds = (kind for code, kind in REFUSALS.items() if code in status)
+                raise next(kinds, Failed)(f"Docker: {status}: {said}")
+            yield body
+
+
+def ask(path: str, timeout_s: float = ANSWER_S, *, method: str = "GET") -> Any:
+    """Its answer, None to anything but GET; OSError or ValueError where it is none."""
+    with answer(path, timeout_s, method) as body:
+        text = body.read()
+    return json.loads(text) if method == "GET" else None

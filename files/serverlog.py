@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import collections
-import re
-import subprocess
 import threading
 import time
 
 import container
+import container_log
 import nccl
 import progress
 import startlog
@@ -16,6 +15,7 @@ from container import Container
 from errors import HostError
 
 KEPT_LINES = 40
+AGAIN_S = 1.0  # a log that cannot be read ends at once, each time
 OWN_QUESTION = '"GET /metrics HTTP/'  # the watchdog's own, every few seconds
 
 
@@ -30,6 +30,7 @@ class ServerLog:
         self.networks: set[str] = set()  # over what NCCL says it talks
         self.final: Container | None = None  # how the container ended; None: Docker lost it
         self._item = item
+        self._fault = ""  # why its log could not be read
         self.said: list[str] = []  # what the server says of itself while it starts
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         threading.Thread(target=self._follow, daemon=True).start()
@@ -52,16 +53,17 @@ class ServerLog:
                 self.final = item
                 self.ended.set()
                 return
+            time.sleep(AGAIN_S)
 
     def _read(self, since: str) -> None:
-        argv = ["docker", "logs", "--follow", "--since", since, self._item.id]
-        with subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as follower:
-            assert follower.stdout is not None
-            for raw in follower.stdout:
-                for line in re.split(r"[\r\n]+", raw.decode("utf-8", "replace")):
+        try:
+            for text in container_log.follow(self._item.id, since):
+                for line in text.split("\r"):
                     self._take(line)
+        except HostError as error:
+            if str(error) != self._fault:
+                print(f"serve: {error}", flush=True)
+            self._fault = str(error)
 
     def _take(self, line: str) -> None:
         if not line.strip() or OWN_QUESTION in line:

@@ -38,7 +38,9 @@ class Handler(socketserver.StreamRequestHandler):
         self.server.asked.append(request)
         absent = ("404 Not Found", {"message": "No such container"})
         status, body = self.server.answers.get(request, absent)
-        text = b"" if body is None else json.dumps(body).encode()
+        text = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
         self.wfile.write(f"HTTP/1.0 {status}\r\n\r\n".encode() + text)
 
 
