@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +25,6 @@ WAIT_S = 10
 TELL_S = 10  # a progress line at least this often
 ANSWER_S = 15  # over which an answer is late
 BEGIN_TRIES = 3
-RUN_ID = uuid.uuid4().hex[:8]
 GOING_BACK = ("reverting", "restarting", "regating")
 _BROKEN = (TimeoutError, OSError, EOFError, SSHException, ConnectError)
 
@@ -110,7 +108,7 @@ def _begin(host: Host, settings: Settings, wish: Wish) -> dict[str, Any]:
     request = {
         "release": wish.release,
         **invocation.operator(),
-        "why": f"{wish.why} (run {RUN_ID} for {host.name})",
+        "why": f"{wish.why} (run {invocation.RUN_ID} for {host.name})",
         "keep_releases": settings.keep_releases,
         "break_lock": settings.break_lock,
         **({"speed": dict(wish.speed)} if wish.speed else {}),

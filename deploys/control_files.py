@@ -18,6 +18,7 @@ from fleet.problems import SettingsError, choice
 from fleet.settings import Settings
 
 KEYED = {"deploy.py", "switch.py", "rotate_key.py"}  # these make keys and certificates
+WITH_MODELS = {"deploy.py", "switch.py", "download.py"}
 
 Where = Callable[[str], str]
 
@@ -37,7 +38,7 @@ def _of_host(host: Host, settings: Settings, run: set[str], where: Where) -> Ite
     if settings.extra_ca and (invocation.fetches() or "build.py" in run):
         authority = Path(settings.extra_ca)
         yield from _told("extra_ca", where, lambda: vault.text(authority, "extra_ca"))
-    if invocation.fetches():
+    if run & WITH_MODELS:
         yield from _told("hf_token_file", where, lambda: hub_access.token(settings))
     if run & KEYED and (settings.exposed or host.name in members.GATEWAYS):
         yield from _of_clients(settings, where)

@@ -54,27 +54,34 @@ def outage(settings: Settings, waves: Sequence[Sequence[str]], run: Collection[s
     clients; "" where they do not."""
     if not members.GATEWAYS or settings.allow_downtime:
         return ""
-    wanted = {name: served_name(members.SETTINGS[name]) for name in members.BEHIND}
+    wanted = members.wanted()
     outside = {name: served for name, served in wanted.items() if name not in run}
     before = {name: served for name, served in SERVING_BEFORE.items() if name in wanted}
     return gateway.outage(waves, before | outside, wanted)
 
 
+class NotSeen(str):
+    """What is wrong with a gateway itself: it says nothing of the host."""
+
+
 def back(host: Host, label: str) -> str:
-    """Into every gateway again; "" once its completions are seen there, else what is wrong.
+    """Into every gateway again; "" once its completions are seen there, else what is wrong, as
+    ``NotSeen`` where no gateway says that the host is.
 
     The head of a replica answers for all of its hosts.
     """
     if host.name not in members.BEHIND:
         return ""
-    return "; ".join(filter(None, [_back_at(host, one, label) for one in _gateways(host)]))
+    lines = [line for one in _gateways(host) if (line := _back_at(host, one, label))]
+    told = "; ".join(lines)
+    return NotSeen(told) if all(isinstance(line, NotSeen) for line in lines) else told
 
 
 def _back_at(host: Host, balancer: Host, label: str) -> str:
     try:
         return _back(host, balancer, label)
     except remote.Refused as error:  # the other gateways take it back all the same
-        return str(error)
+        return NotSeen(error)
 
 
 def _gateways(host: Host) -> list[Host]:

@@ -5,13 +5,25 @@ from __future__ import annotations
 from pyinfra.api.host import Host
 
 from deploys import invocation, programs, remote
-from fleet.settings import Settings
 
 
-def hold(host: Host, settings: Settings, what: str) -> None:
+class TakenOver(Exception):
+    """Somebody else has the lock that this run had."""
+
+
+def hold(host: Host, what: str, *, break_lock: bool) -> None:
     """Raises one of ``remote.TROUBLE`` where somebody else has it. Ends with the connection."""
-    request = {"what": what, "break_lock": settings.break_lock, **invocation.operator()}
-    remote.run(host, programs.with_siblings("hold_lock", {"hold": True, **request}))
+    purpose = {"what": f"{what} (run {invocation.RUN_ID})", "break_lock": break_lock}
+    request = {"hold": True, **purpose, **invocation.operator()}
+    remote.run(host, programs.with_siblings("hold_lock", request))
+
+
+def keep(host: Host, what: str) -> None:
+    """Hold it still, or again after a reboot or over a new connection."""
+    try:
+        hold(host, what, break_lock=False)
+    except remote.Refused as error:
+        raise TakenOver(str(error)) from error
 
 
 def free(host: Host) -> str:

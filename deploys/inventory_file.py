@@ -15,6 +15,7 @@ from pyinfra_cli import inventory as theirs
 from pyinfra_cli.exceptions import CliError, UnexpectedExternalError
 from pyinfra_cli.util import exec_file
 
+from deploys import invocation, members
 from fleet import group_data
 from fleet.problems import SettingsError, shown, suggestion
 
@@ -86,18 +87,27 @@ def groups(file: str) -> dict[str, Any]:
     found = exec_file(file, return_locals=True)
     own = group_data.assigned(Path(file))
     named = {n: v for n, v in found.items() if n in own and not n.startswith("_")}
-    problems = [line for name, value in named.items() for line in _mistakes(name, value)]
+    hosts = {_name(one) for value in named.values() for one in _hosts(value) or () if _is_host(one)}
+    meant = {name: value for name, value in named.items() if _meant_as_group(name, value, hosts)}
+    problems = [line for name, value in meant.items() for line in _mistakes(name, value)]
     refuse([f"{file}: {line}" for line in problems or _unlike(named)], "inventory")
     return {n: v for n, v in found.items() if theirs._is_inventory_group(n, v)}
 
 
+def _meant_as_group(name: str, value: object, hosts: set[str]) -> bool:
+    """A constant's name is in capitals. What is no list is meant where its name is a group's of
+    ours, where it names one of the ``hosts``, or where there are none."""
+    if name.isupper() or not isinstance(value, Iterable) or isinstance(value, type):
+        return False
+    if _hosts(value) is not None or name in (members.GROUP, members.MONITORING) or not hosts:
+        return True
+    inside = [value] if isinstance(value, str) else list(value)
+    return any(_is_host(one) and _name(one) in hosts for one in inside)
+
+
 def _mistakes(name: str, value: object) -> Iterator[str]:
-    """What keeps a variable from being a group. A constant's name is in capitals, and a mapping of
-    plain values is data that hosts share."""
+    """What keeps a variable from being a group."""
     hosts = _hosts(value)
-    data = isinstance(value, dict) and not all(isinstance(one, dict) for one in value.values())
-    if name.isupper() or data or not isinstance(value, Iterable) or isinstance(value, type):
-        return
     if hosts is None:
         yield f"{name}: found {_kind(value)}, allowed: {_GROUP}; what is no group is called _{name}"
         return
@@ -170,11 +180,12 @@ def _unread(folder: Path, known: set[str]) -> list[str]:
     """Data for no group of this inventory, nor of another one that shares the folder."""
     readable = {f"{group}.py" for group in known}
     unread = [path for path in folder.iterdir() if path.name not in readable and _meant(path)]
-    shared = _other_groups(folder.parent) if unread else set()
+    beside = {folder.parent, Path(invocation.inventory_file()).parent}
+    shared = {name for place in beside for name in _other_groups(place)} if unread else set()
     names = sorted(readable)
     return [
-        f"{path}: found a file that nothing reads, allowed: {', '.join(names)}"
-        f"{suggestion(path.name, names)}"
+        f"{path}: found a file that nothing reads, allowed: {', '.join(names)}, or a name that "
+        f"begins with _{suggestion(path.name, names)}"
         for path in sorted(unread)
         if path.suffix != ".py" or path.stem not in shared
     ]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import getpass
 import socket
 import sys
+import uuid
 from pathlib import Path
+
+RUN_ID = uuid.uuid4().hex[:8]
 
 
 def inventory_file() -> str:

@@ -104,6 +104,11 @@ def server(name: str) -> str:
     return found.ranks[0].host if found and found.ranks else name
 
 
+def wanted() -> dict[str, str]:
+    """Every host behind the gateways → the name that it is to serve under."""
+    return {name: served_name(SETTINGS[name]) for name in BEHIND}
+
+
 def gateways(inventory: Inventory) -> list[Host]:
     """The gateways of the inventory, also those that are not of this run."""
     return [inventory.get_host(name) for name in GATEWAYS]

@@ -19,7 +19,6 @@ from fleet.preflight_finding import Finding
 from fleet.preflight_machine import platform
 from fleet.preflight_packages import SNAP_DOCKER, VENDOR_HOSTS
 from fleet.preflight_room import DOCKER_DIR
-from fleet.render import served_name
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 
@@ -67,8 +66,7 @@ def _endpoint(settings: Settings, now: Snapshot) -> list[Finding]:
     served = facts(now.serving.texts).get("served_name")
     if not behind or not served or settings.allow_downtime or not serve.running(now):
         return []
-    wanted = {name: served_name(members.SETTINGS[name]) for name in members.BEHIND}
-    ended = gateway.ended_name(str(served), wanted)
+    ended = gateway.ended_name(str(served), members.wanted())
     return [ended] if ended else []
 
 

@@ -6,7 +6,7 @@ from pyinfra import host, logger, state
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from deploys import serve, turns
+from deploys import members, serve, turns
 from deploys.activation import Wish
 from deploys.host_state import current
 from deploys.operations import Commands
@@ -44,6 +44,19 @@ def _changes(now: Snapshot) -> list[str]:
     return [] if went_back(now) else differences(now.serving.texts, now.serving.previous_texts)
 
 
+def _unasked(now: Snapshot) -> str:
+    """Why a gateway would not find the release to go back to: it asks for the declared names."""
+    there = facts(now.serving.texts if went_back(now) else now.serving.previous_texts)
+    name, wanted = str(there.get("served_name", "")), members.wanted()
+    if not members.GATEWAYS or host.name not in wanted or name in wanted.values():
+        return ""
+    allowed = ", ".join(dict.fromkeys(wanted.values()))
+    return (
+        f"the release before serves {name}, the gateway has {allowed}; allowed: one of these; "
+        f"deploy.py with the settings of then leads back, or served_name = {name!r}"
+    )
+
+
 @operation()
 def served(settings: Settings) -> Commands:
     """Each host of the run serves its previous release."""
@@ -53,14 +66,16 @@ def served(settings: Settings) -> Commands:
 
 def _served(settings: Settings) -> Commands:
     now = current(settings)
-    digest = target(now)
+    digest, reason = target(now), "it has no previous release to go back to"
+    if digest is not None and (lost := _unasked(now)):
+        digest, reason = None, lost
     if digest is not None:
         _say_what_serves_then(now)
         wish = Wish(digest, serve.why(settings), rollback=True)
         yield from serve.serving(settings, wish, _changes(now))
         return
     result = RUN.of(host.name)
-    result.outcome, result.reason = "untouched", "it has no previous release to go back to"
+    result.outcome, result.reason = "untouched", reason
     result.wanted = now.serving.current or ""
     host.log_styled(result.reason, fg="yellow", log_func=logger.warning)
     if state.is_executing:

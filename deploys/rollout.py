@@ -16,6 +16,7 @@ from fleet.waves import plan
 
 GOOD = ("switched", "unchanged")
 OUTSIDE = "not in service"  # it serves what was wanted, but a gateway gets no answer from it
+UNSEEN = "not confirmed"  # the same, where a gateway could not be asked
 
 
 @dataclass

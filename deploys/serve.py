@@ -17,7 +17,7 @@ from deploys.activation import Wish, activate
 from deploys.host_state import Watch, current, forget
 from deploys.operations import Commands, File, tree
 from deploys.report import RUN, HostResult, closing_table
-from deploys.rollout import GOOD, OUTSIDE, Rollout
+from deploys.rollout import GOOD, OUTSIDE, UNSEEN, Rollout
 from fleet import baseline, render
 from fleet.difference import differences
 from fleet.settings import Settings
@@ -184,7 +184,8 @@ def _switch(host: Host, settings: Settings, wish: Wish, result: HostResult, *, l
     else:
         result.take_over(report)
     if result.outcome not in ("lost", "revert failed") and (line := drain.back(host, label)):
-        result.outcome = OUTSIDE if result.outcome in GOOD else result.outcome
+        outside = UNSEEN if isinstance(line, drain.NotSeen) else OUTSIDE
+        result.outcome = outside if result.outcome in GOOD else result.outcome
         result.reason = "; ".join(filter(None, (result.reason, line)))
     _tell(host, result)
 

@@ -127,11 +127,16 @@ def _take_turn(state: State, host: Host, settings: Settings) -> bool:
 def _guarded(host: Host, settings: Settings) -> str:
     """Move the host under its lock; "" or what went wrong."""
     try:
-        host_lock.hold(host, settings, LABEL)
+        host_lock.hold(host, LABEL, break_lock=settings.break_lock)
     except remote.TROUBLE as error:
         return remote.why(error)
-    problems = [_moved(host, settings), host_lock.free(host)]
-    return "; ".join(filter(None, problems))
+    try:
+        problem = _moved(host, settings)
+    except host_lock.TakenOver as error:  # what serves there is theirs now
+        return str(error)
+    finally:
+        left = host_lock.free(host)
+    return "; ".join(filter(None, (problem, left)))
 
 
 def _moved(host: Host, settings: Settings) -> str:
@@ -143,8 +148,9 @@ def _moved(host: Host, settings: Settings) -> str:
             drain.out(host, settings, LABEL)
             _stop(host, settings, facts(current(settings).serving.texts))
             forget()  # what is read from here on is of a host that does not serve
+            host_lock.keep(host, LABEL)
         _move(settings)
-        host_lock.hold(host, settings, LABEL)  # a reboot has ended it
+        host_lock.keep(host, LABEL)
     except remote.TROUBLE as error:
         problem = remote.why(error)
     except NestedOperationError:

@@ -33,7 +33,14 @@ def hold(request: dict[str, Any]) -> None:
     if ours(pid) is None:
         asked = hostlock.owner(request["who"], request["origin"], request["what"])
         new = replace(asked, pid=pid, pid_started=hostlock.pid_started(pid))
-        hostlock.take(new, break_it=bool(request["break_lock"]))
+        hostlock.take(new, break_it=same_run(new) or bool(request["break_lock"]))
+
+
+def same_run(new: hostlock.Owner) -> bool:
+    """An earlier connection of the run holds it, which may be gone without the host's knowing."""
+    held = hostlock.holder()
+    told = (new.who, new.origin, new.what)
+    return held is not None and (held.who, held.origin, held.what) == told
 
 
 def ours(pid: int) -> hostlock.Owner | None:

@@ -97,8 +97,14 @@ def take(new: Owner, *, break_it: bool = False) -> str:
         note = _left_by(ended)
         _remove()
         _make(new)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"{new.what}: told to stop"))
+    signal.signal(signal.SIGTERM, lambda *_: _give_back(new))
     return note
+
+
+def _give_back(mine: Owner) -> None:
+    """End by SystemExit, once: a second signal must not cut what the first one began."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(f"{mine.what}: told to stop")
 
 
 def _left_by(ended: Owner | None) -> str:

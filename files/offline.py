@@ -6,6 +6,7 @@ transaction as a switch, and the measure in between is in its record.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 import uuid
@@ -123,6 +124,7 @@ def stopped(release: Release, request: dict[str, Any]) -> Iterator[None]:
             transaction.stop()
             yield
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever breaks the lock waits for this
             back(transaction)
     finally:
         hostlock.free(owner)

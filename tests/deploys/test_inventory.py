@@ -49,6 +49,8 @@ def refused(listener: Port, file: Path, *more: str) -> list[str]:
         (f'hosts = [{FIRST}]\ngateway = "spark-01"', "gateway: found 'spark-01', allowed: a list"),
         (f'hosts = [{FIRST}]\nmonitoring = ("spark-01")', "monitoring: found 'spark-01', allowed"),
         (f'hosts = [{FIRST}]\ngateway = {{"spark-01": {{}}}}', "gateway: found a dict, allowed"),
+        (f'hosts = [{FIRST}]\nmore = "spark-01"', "more: found 'spark-01', allowed: a list"),
+        (f'hosts = [{FIRST}]\nmore = ("spark-01", "spark-02")', "more: found a tuple, allowed"),
         (f'hosts = [{FIRST}, ["spark-04", {{}}]]', 'hosts[1]: found a list, allowed: "spark-01"'),
         ('hosts = [("spark-01", None)]', 'hosts[0]: found a tuple, allowed: "spark-01", or'),
         ('hosts = "spark-01"', "hosts: found 'spark-01', allowed: a list of hosts"),
@@ -91,6 +93,7 @@ def test_an_inventory_that_cannot_be_meant(tmp_path: Path, text: str, line: str)
         f'_all = [{FIRST}, {SECOND}]\n*hosts, _last = _all\nmore = [_last, "spark-01"]',
         f'import os\nfrom string import digits\nhosts = ([{FIRST}, {SECOND}], {{"port": 9000}})',
         f'common = {{"ssh_user": "nobody"}}\nhosts = [{FIRST}, {SECOND}]',
+        f'user = "ops"\nnets = ("192.0.2.0/24",)\nsites = {{}}\nhosts = [{FIRST}, {SECOND}]',
         f'USER = "nobody"\nfor name in ("a", "b"):\n    pass\nhosts = [{FIRST}, {SECOND}]',
     ],
 )
@@ -132,9 +135,9 @@ def test_group_data_that_cannot_be_run(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("flet.py", "allowed: all.py, fleet.py, hosts.py; did you mean 'fleet.py'?"),
-        ("fleet.yaml", "allowed: all.py, fleet.py, hosts.py; did you mean 'fleet.py'?"),
-        ("all.yml", "allowed: all.py, fleet.py, hosts.py; did you mean 'all.py'?"),
+        ("flet.py", "did you mean 'fleet.py'?"),
+        ("fleet.yaml", "did you mean 'fleet.py'?"),
+        ("all.yml", "did you mean 'all.py'?"),
     ],
 )
 def test_group_data_that_nothing_reads(tmp_path: Path, name: str, told: str) -> None:
@@ -143,7 +146,8 @@ def test_group_data_that_nothing_reads(tmp_path: Path, name: str, told: str) -> 
         place = tmp_path / "group_data" / name
         place.write_text("port = 9000")
         lines = refused(listener, file)
-    assert f"{place}: found a file that nothing reads, {told}" in lines
+    allowed = "allowed: all.py, fleet.py, hosts.py, or a name that begins with _"
+    assert f"{place}: found a file that nothing reads, {allowed}; {told}" in lines
 
 
 def test_group_data_that_something_reads(tmp_path: Path) -> None:
@@ -155,6 +159,17 @@ def test_group_data_that_something_reads(tmp_path: Path) -> None:
         (tmp_path / "group_data" / "__pycache__").mkdir()
         (tmp_path / "staging.py").write_text("lab = []")
         done = run(file, "status.py")
+        assert len(listener.seen) == 2, done.stdout
+
+
+def test_group_data_of_inventories_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    with port() as listener:
+        file = inventory(tmp_path, listener.number)
+        (tmp_path / "inventories").mkdir()
+        moved = file.rename(tmp_path / "inventories" / file.name)
+        (tmp_path / "inventories" / "lab.py").write_text('sparklab = ["spark-09"]')
+        (tmp_path / "group_data" / "sparklab.py").write_text("port = 9000")
+        done = run(moved, "status.py", "--group-data", tmp_path / "group_data")
         assert len(listener.seen) == 2, done.stdout
 
 
