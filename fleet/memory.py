@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from fleet import kv_cache
+from fleet import kv_cache, speculators
 from fleet.combine import whole_number
 from fleet.gb10 import GPU_GIB
 from fleet.model_config import ModelConfig
@@ -81,7 +81,7 @@ def plan(args: Mapping[str, Any], speculation: Mapping[str, Any] | None = None) 
         tensor=whole_number(args.get("tensor-parallel-size")) or 1,
         pipeline=whole_number(args.get("pipeline-parallel-size")) or 1,
         speculative_tokens=int(speculative.get("num_speculative_tokens", 0)),
-        own_draft_layers=1 if speculative.get("method") == "mtp" else 0,
+        own_draft_layers=1 if speculators.method(speculative) == "mtp" else 0,
         eager=bool(args.get("enforce-eager")) or graphs == "NONE",
         prefix_caching=not off,
         block=whole_number(args.get("block-size")) or kv_cache.BLOCK,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fleet import speculators
 from fleet.combine import whole_number
 from fleet.model_config import ModelConfig
 
@@ -110,7 +111,7 @@ def _speculation(arguments: Arguments) -> Values:
     config = arguments.get("speculative-config")
     if not isinstance(config, dict):
         return ["none"]
-    method, tokens = config.get("method"), config.get("num_speculative_tokens")
+    method, tokens = speculators.method(config), config.get("num_speculative_tokens")
     return [f"{method}:{tokens}"] if method and tokens else []
 
 

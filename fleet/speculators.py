@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,13 @@ class Speculation(Strict):
             config["model"] = f"{hub}/{self.draft.snapshot}"
         config["num_speculative_tokens"] = self.speculator.num_speculative_tokens
         return {**config, **self.speculator.options}
+
+
+def method(config: Mapping[str, Any]) -> str | None:
+    """The method of a ``speculative-config`` as vLLM calls it once it runs: each model's own name
+    of MTP is ``mtp`` (MTPModelTypes in config/speculative.py, 0.33)."""
+    named = config.get("method")
+    return "mtp" if isinstance(named, str) and named.endswith("_mtp") else named
 
 
 def known(folder: Path = models.MODELS) -> dict[str, Speculator]:

@@ -207,6 +207,12 @@ def test_speculation_costs_cache() -> None:
     assert draft == own == alone * 33 / 32
 
 
+@pytest.mark.parametrize("method", ["mtp", "qwen3_next_mtp"])
+def test_a_models_own_name_of_mtp_also_costs_a_layer(method: str) -> None:
+    wanted = plan({}, {"method": method, "num_speculative_tokens": 2})
+    assert (wanted.own_draft_layers, wanted.speculative_tokens) == (1, 2)
+
+
 @pytest.mark.parametrize("dtype", ["nvfp4", "turboquant_4bit", "fp7"])
 def test_a_cache_type_of_unknown_size_is_not_guessed(dtype: str) -> None:
     with pytest.raises(SettingsError, match="its size is not known here"):

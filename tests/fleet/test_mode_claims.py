@@ -1,0 +1,16 @@
+"""What is claimed of a server is what vLLM says of it, in vLLM's own words."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.mode_claims import mode_claims
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("qwen3_next_mtp", "mtp"), ("deepseek_mtp", "mtp"), ("mtp", "mtp"), ("eagle3", "eagle3")],
+)
+def test_speculation_is_claimed_under_the_name_that_vllm_logs(method: str, said: str) -> None:
+    config = {"method": method, "num_speculative_tokens": 2}
+    assert mode_claims({"speculative-config": config}, None)["speculation"] == [f"{said}:2"]
