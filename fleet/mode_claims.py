@@ -29,6 +29,7 @@ _QUANTIZATIONS = {
     "modelopt": ["modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"],
     "awq": ["awq", "auto_awq", "awq_marlin"],
     "gptq": ["gptq", "auto_gptq", "gptq_marlin"],
+    "auto-round": ["inc"],  # quantization/inc/inc.py
 }
 
 
@@ -127,7 +128,8 @@ def _quantization(arguments: Arguments, config: ModelConfig | None) -> Values:
         return []
     if config.quantization is None:
         return ["none"]
-    method = config.quantization.method.lower()
+    # As transformers_utils/model_arch_config_convertor.py writes it.
+    method = config.quantization.method.lower().replace("compressed_tensors", "compressed-tensors")
     return [*_QUANTIZATIONS.get(method, [method])]
 
 
