@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import kernels
 from observation import Observation, Seen
 
 Verdict = Literal["shown", "refuted", "unknown"]
 # One of several kernels in use may be another's: one line with the claimed one is enough.
 ONE_IS_ENOUGH = {"attention_backend", "moe_backend", "linear_backend", "served_name"}
+
+_KERNELS = {"moe_backend": kernels.is_moe, "linear_backend": kernels.is_linear}
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ def _proof(name: str, accepted: list[Any], seen: Seen) -> Proof:
 
 
 def _fits(name: str, value: object, accepted: object) -> bool:
-    if name == "linear_backend":  # found is the name of a class
-        return str(accepted).replace("_", "") in str(value).lower()
+    if kind := _KERNELS.get(name):
+        return kind(str(accepted), str(value))
     if isinstance(value, bool) or isinstance(accepted, bool):
         return value is accepted
     if isinstance(value, int | float) and isinstance(accepted, int | float):

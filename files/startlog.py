@@ -91,7 +91,7 @@ def _later(line: str) -> Iterator[Found]:
             continue
         value = "CPU_ATTN" if found[0].startswith("Cannot") else found[1]
         if name == "moe_backend":
-            value = value.lower().removeprefix("vllm_")
+            value = value.lower()
         yield name, value, found[0]
 
 

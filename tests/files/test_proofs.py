@@ -203,6 +203,57 @@ def test_later_lines_are_understood(line: str, name: str, value: str) -> None:
     assert (name, value) in [found[:2] for found in startlog.read([REAL[0], line])]
 
 
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("flashinfer_cutlass", "Using 'FLASHINFER_CUTLASS_MXFP4_BF16' Mxfp4 MoE backend."),
+        ("b12x", "Using 'B12X_MXFP4_MXFP8' Mxfp4 MoE backend."),
+        ("deep_gemm", "Using DEEPGEMM Fp8 MoE backend out of potential"),
+        ("cutlass", "Using BATCHED_VLLM_CUTLASS Fp8 MoE backend out of potential"),
+        ("triton", "Using 'TRITON_MXFP8' MxFp8 MoE backend (user-requested)."),
+        ("humming", "Using HummingIndexedExperts Humming MoE backend."),
+        ("aiter_mxfp4_mxfp4", "Using 'AITER_MXFP4_MXFP4' Mxfp4 MoE backend."),
+        ("batched_triton", "Using BATCHED_TRITON Unquantized MoE backend out of potential"),
+        ("flashinfer_cutlass", "Selected FlashInferFP8ScaledMMLinearKernel for Fp8LinearMethod"),
+        (
+            "flashinfer_cutlass",
+            "Selected FlashInferFp8DeepGEMMDynamicBlockScaledKernel for Fp8LinearMethod",
+        ),
+        ("flashinfer_cutlass", "Using FlashInferMxFp4LinearKernel for MXFP4 GEMM"),
+        ("flashinfer_cutedsl", "Using FlashInferCutedslMxfp8LinearKernel for MXFP8 GEMM"),
+    ],
+)
+def test_a_kernel_may_have_another_name_than_its_option(option: str, line: str) -> None:
+    assert backend_proof(option, line).verdict == "shown"
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("b12x", "Using 'FLASHINFER_B12X' NvFp4 MoE backend out of potential"),
+        ("cutlass", "Using 'FLASHINFER_CUTLASS_MXFP4_BF16' Mxfp4 MoE backend."),
+        ("aiter_mxfp4_mxfp4", "Using 'AITER_MXFP4_BF16' Mxfp4 MoE backend."),
+        ("triton", "Using 'TRITON_UNFUSED' Mxfp4 MoE backend."),
+        ("cutlass", "Using FlashInferCutlassNvFp4LinearKernel for NVFP4 GEMM"),
+        ("b12x", "Using FlashInferB12xNvFp4LinearKernel for NVFP4 GEMM"),
+        ("deep_gemm", "Selected FlashInferFp8DeepGEMMDynamicBlockScaledKernel for Fp8LinearMethod"),
+        ("flashinfer_cutlass", "Using FlashInferTrtllmNvFp4LinearKernel for NVFP4 GEMM"),
+        ("flashinfer_cutlass", "Using CutlassNvFp4LinearKernel for NVFP4 GEMM"),
+    ],
+)
+def test_a_kernel_of_another_option_with_a_like_name_refutes(option: str, line: str) -> None:
+    assert backend_proof(option, line).verdict == "refuted"
+
+
+def backend_proof(option: str, line: str) -> proofs.Proof:
+    """What one line about a kernel shows of the option that asked for it."""
+    name = "moe_backend" if "MoE" in line else "linear_backend"
+    found = [each for each in startlog.read([REAL[0], line]) if each[0] == name]
+    seen = [observation.Observation(name, value, "log", said) for name, value, said in found]
+    [proof] = proofs.prove({name: [option]}, observation.Seen(seen))
+    return proof
+
+
 ANSWERS: list[tuple[str, dict[str, Any]]] = [
     ("answer: chat", {"chat_500": True}),
     ("answer: completion", {"usage_by_chunks": True}),
