@@ -91,7 +91,10 @@ def _from_api(release: Release, seen: Seen) -> None:
 
 
 def _card(card: dict[str, Any]) -> Iterator[Observation]:
-    keys = {"max_model_len": "max_model_len", "model": "root", "served_name": "id"}
+    """A LoRA adapter's card has a parent and its own root (vLLM 0.33, openai/models/serving.py)."""
+    keys = {"served_name": "id"}
+    if not card.get("parent"):
+        keys |= {"max_model_len": "max_model_len", "model": "root"}
     for name, key in keys.items():
         if isinstance(value := card.get(key), str | int):
             yield Observation(name, value, "api", f"/v1/models: {key}={value}")

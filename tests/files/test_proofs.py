@@ -345,6 +345,18 @@ def test_the_transaction_refuses_a_server_that_contradicts_its_release(
     assert str(caught.value).startswith(told)
 
 
+def test_an_adapter_is_not_taken_for_the_model() -> None:
+    model = {"id": NAME, "root": "/models/hub/base", "max_model_len": 512, "parent": None}
+    adapter = {"id": "tuned", "root": "/adapters/tuned", "parent": NAME, "max_model_len": None}
+    seen = observation.Seen()
+    with site() as web:
+        web.replies["/v1/models"] = Reply(body=json.dumps({"data": [model, adapter]}).encode())
+        web.replies["/version"] = Reply(body=b'{"version": "0.33.0"}')
+        observation._from_api(parse_release(int(web.address.rpartition(":")[2])), seen)
+    claims = {"model": ["/models/hub/base"], "max_model_len": [512], "served_name": [NAME]}
+    assert [proof.verdict for proof in proofs.prove(claims, seen)] == ["shown"] * 3
+
+
 def test_whoever_else_holds_the_servers_port_is_told() -> None:
     """Here the server is not the container's user."""
     seen = observation.Seen()
