@@ -38,6 +38,26 @@ class Fit:
 
 def fit(subject: Subject, wanted: Plan) -> Fit:
     """Whether ``subject`` fits ``wanted``; never raises for what a model or a mode may say."""
+    result = _with_most_weights(subject, wanted)
+    if result.verdict != "refused" or not _spreads_experts(subject, wanted):
+        return result
+    least = replace(subject, weights=subject.weights // wanted.data)
+    if _with_most_weights(least, wanted).verdict == "refused":
+        return result
+    problem = (
+        f"{subject.repo}: how much of its weights are experts is not known; data_parallel "
+        f"{wanted.data} spreads only those"
+    )
+    return replace(result, verdict="unknown", problem=problem, hosts_needed=None, remedies=())
+
+
+def _spreads_experts(subject: Subject, wanted: Plan) -> bool:
+    """Experts are divided over all data ranks, with expert parallelism or without it (fused_moe/
+    config.py of vLLM 0.33, FusedMoEParallelConfig.make); the other weights are on each of them."""
+    return wanted.data > 1 and (subject.config is None or subject.config.experts is not None)
+
+
+def _with_most_weights(subject: Subject, wanted: Plan) -> Fit:
     held = parts(subject, wanted)
     taken = budget(wanted, held)
     cache = taken - sum(held.values())
@@ -88,8 +108,9 @@ def _with_memory(subject: Subject, wanted: Plan) -> Plan | None:
 def _too_heavy(subject: Subject, wanted: Plan, result: Fit, taken: int) -> Fit:
     weights = result.parts["weights"]
     others = sum(result.parts.values()) - weights
+    most = "up to " if _spreads_experts(subject, wanted) else ""
     problem = (
-        f"{subject.repo}: weights take {gib(weights)} GiB on each of {wanted.hosts} host(s), "
+        f"{subject.repo}: weights take {most}{gib(weights)} GiB on each of {wanted.hosts} host(s), "
         f"allowed: less than {gib(taken - others)} ({gib(taken)} for vLLM less {gib(others)} for "
         "everything but weights)"
     )
@@ -145,8 +166,8 @@ def _spread(subject: Subject, wanted: Plan) -> Plan | None:
 
     The memory fraction stays: hosts that just hold the weights at 0.90 are no remedy.
     """
-    for hosts in range(wanted.hosts + 1, MOST_HOSTS + 1):
-        tensor, pipeline = split(subject.config, hosts)
+    for hosts in range(wanted.hosts + wanted.data, MOST_HOSTS + 1, wanted.data):
+        tensor, pipeline = split(subject.config, hosts // wanted.data)
         candidate = replace(_bearable(wanted), tensor=tensor, pipeline=pipeline)
         if _holds(subject, candidate):
             return candidate
@@ -163,6 +184,7 @@ def _bearable(wanted: Plan) -> Plan:
 
 def _said(spread: Plan, wanted: Plan) -> str:
     sizes = f"tensor_parallel {spread.tensor}, pipeline_parallel {spread.pipeline}"
+    sizes += f", data_parallel {spread.data}" if spread.data > 1 else ""
     other = spread.fraction is not None and spread.fraction != wanted.fraction
     memory = f", memory_fraction {spread.fraction:.2f}" if other else ""
     return f"{spread.hosts} hosts ({sizes}{memory})"

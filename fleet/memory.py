@@ -50,6 +50,7 @@ class Plan:
     kv_dtype: str = "auto"
     tensor: int = 1
     pipeline: int = 1
+    data: int = 1
     speculative_tokens: int = 0
     own_draft_layers: int = 0
     eager: bool = False
@@ -62,7 +63,7 @@ class Plan:
     @property
     def hosts(self) -> int:
         """Hosts of the replica; a GB10 has one GPU."""
-        return self.tensor * self.pipeline
+        return self.tensor * self.pipeline * self.data
 
 
 def plan(args: Mapping[str, Any], speculation: Mapping[str, Any] | None = None) -> Plan:
@@ -80,6 +81,7 @@ def plan(args: Mapping[str, Any], speculation: Mapping[str, Any] | None = None) 
         kv_dtype=str(args.get("kv-cache-dtype", "auto")),
         tensor=whole_number(args.get("tensor-parallel-size")) or 1,
         pipeline=whole_number(args.get("pipeline-parallel-size")) or 1,
+        data=whole_number(args.get("data-parallel-size")) or 1,
         speculative_tokens=int(speculative.get("num_speculative_tokens", 0)),
         own_draft_layers=1 if speculators.method(speculative) == "mtp" else 0,
         eager=bool(args.get("enforce-eager")) or graphs == "NONE",
@@ -102,7 +104,8 @@ def parts(subject: Subject, wanted: Plan) -> dict[str, int]:
 
 
 def _share(weights: int, config: ModelConfig | None, wanted: Plan) -> int:
-    """The weights of the fullest host: layers do not divide evenly over pipeline stages."""
+    """The weights of the fullest host: layers do not divide evenly over pipeline stages. Each data
+    rank holds all but experts, so for a model with experts this is the most."""
     total = _cached_layers(config) if config else 0
     stage = ceil(total / wanted.pipeline) / total if total else 1 / wanted.pipeline
     return ceil(weights * stage / wanted.tensor)

@@ -153,6 +153,30 @@ def test_four_bits_need_half_the_hosts() -> None:
     assert fit(half, DEEPSEEK_MODE).hosts_needed == 4
 
 
+MOE = Subject("org/moe", 125 * GIB, config(num_experts=128, moe_intermediate_size=1024), "test")
+
+
+def test_whether_experts_fit_that_data_ranks_share_is_not_known() -> None:
+    """Two hosts hold 125 GiB of experts, and do not hold 125 GiB of anything else twice."""
+    wanted = plan({"gpu-memory-utilization": 0.85, "max-model-len": 8192, "data-parallel-size": 2})
+    result = fit(MOE, wanted)
+    assert (result.verdict, result.hosts_needed, result.remedies) == ("unknown", None, ())
+    assert "how much of its weights are experts is not known" in result.problem
+    assert fit(replace(MOE, config=None), wanted).verdict == "unknown"
+    assert fit(replace(MOE, weights=60 * GIB), wanted).verdict == "fits"
+    heavy = fit(replace(MOE, weights=400 * GIB), wanted)
+    assert (heavy.verdict, "weights take up to 400.0 GiB" in heavy.problem) == ("refused", True)
+
+
+def test_each_data_rank_of_a_dense_model_holds_all_of_it() -> None:
+    dense = replace(MOE, config=LLAMA_8B)
+    result = fit(dense, Plan(fraction=0.85, context=8192, data=2))
+    assert result.verdict == "refused"
+    assert "weights take 125.0 GiB on each of 2 host(s)" in result.problem
+    assert result.remedies == ("4 hosts (tensor_parallel 2, pipeline_parallel 1, data_parallel 2)",)
+    assert fit(dense, Plan(fraction=0.85, context=8192, data=2, tensor=2)).verdict == "fits"
+
+
 def test_a_context_that_does_not_fit_is_told_with_what_does() -> None:
     subject = Subject("org/llama", 16 * 10**9, LLAMA_8B, "test")
     wanted = Plan(fraction=0.25, context=131072, sequences=4)
@@ -228,6 +252,7 @@ PLANS = st.builds(
     kv_dtype=st.sampled_from(["auto", "fp8"]),
     tensor=st.sampled_from([1, 2, 4]),
     pipeline=st.sampled_from([1, 2, 3]),
+    data=st.sampled_from([1, 1, 2]),
     speculative_tokens=st.sampled_from([0, 3]),
     prefix_caching=st.booleans(),
 )
@@ -239,8 +264,9 @@ WEIGHTS = st.integers(1 << 30, 2000 << 30)
 def test_what_is_offered_instead_does_fit(facts: ModelConfig, weights: int, wanted: Plan) -> None:
     subject = Subject("org/name", weights, facts, "test")
     result = fit(subject, wanted)
-    assert result.verdict in ("fits", "refused")
-    assert bool(result.problem) == (result.verdict == "refused")
+    known = wanted.data == 1 or facts.experts is None
+    assert result.verdict in ("fits", "refused", *(() if known else ("unknown",)))
+    assert bool(result.problem) == (result.verdict != "fits")
     assert "\n" not in result.problem
     for remedy in result.remedies:
         name, value = remedy.split(" ", 1)
