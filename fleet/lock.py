@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from fleet import yamlfile
-from fleet.model_config import MODELOPT, read_config
+from fleet.model_config import MODELOPT, UNEVEN, read_config
 from fleet.models import ModelLock, file_path
 from fleet.problems import SettingsError, shown
 from fleet.untrusted import mapping
@@ -41,7 +41,7 @@ KEPT = (
     *("linear_value_head_dim", "linear_conv_kernel_dim", "mamba_ssm_dtype"),
     *("mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel"),
     *("mamba_ssm_cache_dtype", "num_nextn_predict_layers", "mtp_num_hidden_layers"),
-    *("draft_vocab_size", "auto_map"),
+    *("draft_vocab_size", "auto_map", *UNEVEN),
 )
 _QUANTIZATION_KEPT = (
     *("quant_method", "quant_algo", "format", "fmt", "weight_block_size", "kv_cache_scheme"),

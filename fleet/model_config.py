@@ -32,6 +32,12 @@ _KINDS = {
     "moe": "none",
 }
 _PATTERN_KINDS = {"*": "full", "M": "recurrent", "-": "none", "E": "none"}  # Nemotron-H
+# Sizes that are not those of every layer, and layers that have no cache of their own.
+UNEVEN = (
+    *("global_head_dim", "num_global_key_value_heads", "num_kv_shared_layers"),
+    *("swa_num_key_value_heads",),
+)
+_UNEVEN_TYPES = ("gemma3n", "gemma4")  # whose defaults are uneven, too
 
 
 class Quantization(Strict):
@@ -157,13 +163,20 @@ def _layers(reader: Reader, latent: Latent | None) -> Layers:
     else:
         kinds = _unnamed(reader, total)
     # A sparse model keeps a second cache for its indexer, which is not derived here.
-    if reader.whole("index_head_dim"):
+    if reader.whole("index_head_dim") or _uneven(reader):
         kinds = ["unknown"] * len(kinds)
     if "recurrent" in kinds and _recurrent(reader) is None:
         kinds = ["unknown" if kind == "recurrent" else kind for kind in kinds]
     return Layers(
         **{kind: kinds.count(kind) for kind in ("full", "sliding", "recurrent", "unknown")}
     )
+
+
+def _uneven(reader: Reader) -> bool:
+    """Whether layers cache in different sizes, which is not derived here (models/gemma4.py,
+    models/gemma3n.py and models/mimo_v2.py of vLLM 0.33)."""
+    kind = reader.word("model_type") or ""
+    return kind.startswith(_UNEVEN_TYPES) or any(reader.whole(key) for key in UNEVEN)
 
 
 def _unnamed(reader: Reader, total: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,27 +13,29 @@ from hypothesis import strategies as st
 from fleet import footprint, kv_cache
 from fleet.fit import fit, split
 from fleet.kv_cache import Demand
+from fleet.lock import kept_config
 from fleet.memory import GIB, Plan, Subject, graphs, plan
 from fleet.model_config import ModelConfig, read_config
 from fleet.models import LockedFile, ModelLock
 from fleet.problems import SettingsError
 
+BASE: dict[str, Any] = {
+    "architectures": ["AnyForCausalLM"],
+    "model_type": "any",
+    "dtype": "bfloat16",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "num_hidden_layers": 32,
+    "max_position_embeddings": 131072,
+}
+
 
 def config(**more: Any) -> ModelConfig:
-    base: dict[str, Any] = {
-        "architectures": ["AnyForCausalLM"],
-        "model_type": "any",
-        "dtype": "bfloat16",
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "vocab_size": 128256,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "num_hidden_layers": 32,
-        "max_position_embeddings": 131072,
-    }
-    return read_config(base | more, "test")
+    return read_config(BASE | more, "test")
 
 
 LLAMA_8B = config()
@@ -202,6 +205,20 @@ def test_what_cannot_be_derived_is_unknown_not_guessed() -> None:
     assert result.verdict == "unknown"
     assert "32 layers cache in an unknown way" in result.problem
     assert fit(Subject("org/none", 10**9, None, "test"), Plan(fraction=0.8)).verdict == "unknown"
+
+
+GEMMA_4 = {"model_type": "gemma4_text"}
+UNEVEN = (
+    *("global_head_dim", "num_global_key_value_heads", "num_kv_shared_layers"),
+    *("swa_num_key_value_heads",),
+)
+
+
+@pytest.mark.parametrize("facts", [GEMMA_4, *({key: 4} for key in UNEVEN)], ids=str)
+def test_layers_of_different_sizes_are_unknown_not_guessed(facts: dict[str, Any]) -> None:
+    kept = kept_config(json.dumps({**BASE, **facts}).encode(), None, "test")
+    subject = Subject("org/uneven", 10**9, read_config(kept, "test"), "test")
+    assert fit(subject, Plan(fraction=0.8)).verdict == "unknown"
 
 
 def test_weights_alone_can_refuse_what_is_otherwise_unknown() -> None:
