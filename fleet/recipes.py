@@ -128,10 +128,12 @@ _PARALLEL = {
 def _settings(recipe: Recipe, args: dict[str, Any]) -> dict[str, Any]:
     """What is a setting of the fleet here and an argument there."""
     settings: dict[str, Any] = {}
-    for name, key in {**_PARALLEL, "port": "port", "served-model-name": "served_name"}.items():
+    for name, key in {**_PARALLEL, "port": "port"}.items():
         value = args.pop(name, None)
         if isinstance(value, int | str) and value not in (1, 8000):
             settings[key] = value
+    if served := _served_name(recipe, args.pop("served-model-name", None)):
+        settings["served_name"] = served
     container = recipe.text("container")
     if re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", container):
         settings["vllm_image"] = container
@@ -140,6 +142,19 @@ def _settings(recipe: Recipe, args: dict[str, Any]) -> dict[str, Any]:
     if args.pop("host", None) not in (None, "127.0.0.1"):
         recipe.drop("host", "the API listens on loopback here unless the setting listen says more")
     return settings
+
+
+def _served_name(recipe: Recipe, found: object) -> str | None:
+    """The first name, which is the one that vLLM answers with."""
+    names = found if isinstance(found, list) else [] if found is None else [found]
+    texts = [str(name) for name in names if type(name) in (int, str)]
+    if len(texts) < len(names):
+        recipe.drop("--served-model-name", f"found {shown(found)}, allowed: a name")
+    if texts[1:]:
+        recipe.drop(
+            "--served-model-name", f"one name here; left out: {plain(', '.join(texts[1:]))}"
+        )
+    return texts[0] if texts else None
 
 
 def _mode(recipe: Recipe, args: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:

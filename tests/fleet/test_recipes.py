@@ -98,6 +98,24 @@ def test_an_eugr_recipe() -> None:
     assert "max-num-seqs: its value is a placeholder without a default" in told
 
 
+@pytest.mark.parametrize(
+    ("names", "kept", "left"),
+    [
+        (["coder"], "coder", ()),
+        (["coder", "gpt-4", "7"], "coder", ("one name here; left out: gpt-4, 7",)),
+        (["7"], "7", ()),
+        ([], None, ("found True, allowed: a name",)),
+    ],
+)
+def test_one_served_name_comes_along_and_the_others_are_told(
+    names: list[str], kept: str | None, left: tuple[str, ...]
+) -> None:
+    command = " ".join(["vllm serve a/b --served-model-name", *names])
+    found = imported(yaml.safe_dump({"model": "a/b", "command": command}))
+    assert found.settings.get("served_name") == kept
+    assert found.left == tuple(f"--served-model-name: {line}" for line in left)
+
+
 def test_files_of_their_image_are_told_and_a_template_in_the_line_comes_along() -> None:
     line = "vllm serve a/b --reasoning-parser-plugin p.py --chat-template"
     gone = imported(yaml.safe_dump({"model": "a/b", "command": f"{line} qwen.jinja"}))
