@@ -34,9 +34,17 @@ def when(epoch: float) -> str:
     return datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def newest(runs: Sequence[Run]) -> list[Run]:
-    """Of each host, mode and model: the runs of what it was measured with last."""
-    last = {(r.host, r.key.mode, r.key.model): r.key for r in runs if r.points}
+def _points(run: Run) -> Sequence[object]:
+    return run.points
+
+
+def _offline(run: Run) -> Sequence[object]:
+    return run.offline
+
+
+def newest(runs: Sequence[Run], found: Callable[[Run], Sequence[object]] = _points) -> list[Run]:
+    """Of each host, mode and model: the runs of what last had anything ``found``."""
+    last = {(r.host, r.key.mode, r.key.model): r.key for r in runs if found(r)}
     return [r for r in runs if last.get((r.host, r.key.mode, r.key.model)) == r.key]
 
 
@@ -164,8 +172,8 @@ def body(runs: Sequence[Run]) -> dict[str, Any]:
     """The report as JSON would have it."""
     return {
         "points": points(newest(runs)),
-        "offline": offline(newest(runs)),
-        "claims": claims.table(runs),
+        "offline": offline(newest(runs, _offline)),
+        "claims": claims.table(newest(runs)),
         "history": history(runs),
     }
 

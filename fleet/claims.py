@@ -46,7 +46,8 @@ WHAT = {THROUGHPUT: "output tokens/s", LATENCY: "median request latency"}
 
 
 def row(claim: Claim, runs: Sequence[Run]) -> dict[str, str]:
-    """Promise and finding; "not measured" wherever both sides were not measured alike.
+    """Promise and finding; "not measured" wherever both sides were not measured alike, with the
+    same model.
 
     The kit's own 1x was vLLM without its settings, which is no mode here: what it promised of
     ``standard`` against that stays unmeasured, and the other factors are told against ``standard``.
@@ -64,6 +65,13 @@ def row(claim: Claim, runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _factor(claim: Claim, runs: Sequence[Run]) -> str:
+    models = sorted({run.key.model for run in runs})
+    found = (_of_model(claim, [run for run in runs if run.key.model == each]) for each in models)
+    told = (f"{text}, {model}" for model, text in zip(models, found, strict=True) if text)
+    return "; ".join(told) or NOT_MEASURED
+
+
+def _of_model(claim: Claim, runs: Sequence[Run]) -> str:
     ours = _figures(runs, str(claim.mode), claim.figure)
     theirs = _figures(runs, REFERENCE, claim.figure)
     factors = [
@@ -71,7 +79,7 @@ def _factor(claim: Claim, runs: Sequence[Run]) -> str:
         for point in sorted(set(ours) & set(theirs))
     ]
     if not factors:
-        return NOT_MEASURED
+        return ""
     ends = dict.fromkeys(f"{factor:.2f}x" for factor in (min(factors), max(factors)))
     return f"{' to '.join(ends)} of {REFERENCE}, {len(factors)} points"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -78,9 +79,36 @@ def test_the_report_is_told_three_ways(results: list[str], tmp_path: Path) -> No
 
 def test_a_claim_counts_only_what_was_measured_alike(results: list[str]) -> None:
     told = {(r["claim"], r["of"]): r["measured"] for r in claims.table(loaded(results))}
-    assert told["ULTIMATE", "output tokens/s"] == "1.50x of standard, 4 points"
+    assert told["ULTIMATE", "output tokens/s"] == "1.50x of standard, 4 points, org/model"
     assert told["NVFP4", "output tokens/s"] == claims.NOT_MEASURED
     assert told["SOTA (run.sh)", "output tokens/s"] == claims.NOT_MEASURED
+
+
+def finding(*runs: dict[str, Any]) -> str:
+    """What the report says of the throughput of mode ultimate after these runs, oldest first."""
+    dated = [{**each, "finished": 1.8e9 + index} for index, each in enumerate(runs)]
+    body = bench_report.body([measured.Run.model_validate(each) for each in dated])
+    rows = {(row["claim"], row["of"]): row["measured"] for row in body["claims"]}
+    return str(rows["ULTIMATE", "output tokens/s"])
+
+
+def with_key(made: dict[str, Any], **values: str) -> dict[str, Any]:
+    return {**made, "key": {**made["key"], **values}}
+
+
+def test_a_claim_compares_one_model_with_itself() -> None:
+    slow = with_key(run(speed=10), model="org/large")
+    assert finding(slow, run(mode="ultimate", speed=60)) == claims.NOT_MEASURED
+    fast = with_key(run(mode="ultimate", speed=30), model="org/large")
+    both = finding(slow, fast, run(speed=40), run(mode="ultimate", speed=60))
+    assert both == (
+        "3.00x of standard, 4 points, org/large; 1.50x of standard, 4 points, org/model"
+    )
+
+
+def test_a_claim_counts_only_the_newest_release() -> None:
+    old = with_key(run(speed=10), release="c" * 12)
+    assert finding(old, run(speed=40), run(mode="ultimate", speed=60)).startswith("1.50x ")
 
 
 def test_every_chart_is_whole_xml_with_its_points(results: list[str]) -> None:
@@ -101,10 +129,11 @@ def test_ticks_are_few_and_reach_the_top(highest: float) -> None:
     assert found[0] == 0 and found[-1] >= highest and 3 <= len(found) <= 8
 
 
-def test_what_was_measured_offline_has_a_table() -> None:
+@pytest.mark.parametrize("more", [{}, {"points": []}], ids=["both", "offline only"])
+def test_what_was_measured_offline_has_a_table(more: dict[str, Any]) -> None:
     bench = {"bench": "throughput", "input": 64, "output": 32}
     figures = {"requests_per_second": 2.346, "tokens_per_second": 225.22}
-    found = measured.Run.model_validate(run(offline=[{**bench, "result": figures}]))
+    found = measured.Run.model_validate(run(offline=[{**bench, "result": figures}], **more))
     [row] = bench_report.body([found])["offline"]
     assert (row["requests/s"], row["tokens/s, both ways"], row["latency s, mean"]) == (
         2.35,
