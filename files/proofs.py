@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import kernels
+import vllm_kernels
 from observation import Observation, Seen
 
 Verdict = Literal["shown", "refuted", "unknown"]
 # One of several kernels in use may be another's: one line with the claimed one is enough.
 ONE_IS_ENOUGH = {"attention_backend", "moe_backend", "linear_backend", "served_name"}
 
-_KERNELS = {"moe_backend": kernels.is_moe, "linear_backend": kernels.is_linear}
+_KERNELS = {"moe_backend": vllm_kernels.is_moe, "linear_backend": vllm_kernels.is_linear}
 
 
 @dataclass(frozen=True)
