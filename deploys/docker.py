@@ -18,6 +18,12 @@ from fleet.settings import Settings
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 CANDIDATE = "/etc/docker/.vllm-fleet-daemon.json"
+# The reload is a signal: nothing says when the daemon is done with it.
+LIVE_RESTORE_TAKEN = (
+    "{ timeout 30 sh -c 'until docker info -f {{.LiveRestoreEnabled}} | grep -qx true; "
+    "do sleep 0.2; done' || { echo 'docker: found live-restore off 30 s after a reload, wanted on "
+    "before a restart; journalctl -u docker tells why' >&2; false; }; }"
+)
 UNITS = ("containerd.service", "docker.service")
 
 
@@ -47,12 +53,26 @@ def configured(settings: Settings) -> Commands:
     if text is None:
         host.noop(f"{DAEMON_JSON} is as wanted")
         return
+    if problem := host_docker.ended(current(settings).docker, text):
+        yield refuse(problem)
+        return
     forget()
     yield write_command({CANDIDATE: File(text)})
     yield StringCommand(
         f"dockerd --validate --config-file {CANDIDATE} && mv -f {CANDIDATE} {DAEMON_JSON} || "
         f"{{ rm -f {CANDIDATE}; false; }}"
     )
+
+
+@operation()
+def outlived(settings: Settings) -> Commands:
+    """A running daemon with live-restore has taken it up: only then containers outlive its end."""
+    now = current(settings).docker
+    if now.info.LiveRestoreEnabled or not host_docker.outlives(now.daemon_json.text):
+        host.noop("Docker keeps containers over a restart, or is not meant to")
+        return
+    forget()
+    yield StringCommand(f"systemctl reload docker.service && {LIVE_RESTORE_TAKEN}")
 
 
 @operation()
@@ -64,6 +84,9 @@ def restarted(settings: Settings) -> Commands:
         return
     if serves(now):
         host.noop("Docker takes its new configuration when the host no longer serves: upgrade.py")
+        return
+    if problem := host_docker.ended(now.docker, now.docker.daemon_json.text):
+        yield refuse(problem)
         return
     forget()
     yield StringCommand("systemctl", "restart", "docker.service")
@@ -89,6 +112,7 @@ def run(*, settings: Settings) -> None:
         present(name="Install Docker", settings=settings, packages=packages)
     configured(name="Join our keys into daemon.json", settings=settings)
     running(name="Run Docker", settings=settings, units=dict.fromkeys(UNITS, ()))
+    outlived(name="Let containers outlive a restart of Docker", settings=settings)
     restarted(name="Restart Docker if it is behind daemon.json", settings=settings)
     registry_known(name="Tell Docker of the fleet's registry", settings=settings)
     if settings.hold_packages:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from fleet import host_docker, host_files
+from fleet.docker_facts import Docker
 from fleet.serving import Catalogue
 from tests.fleet.examples import FINGERPRINT, load, problems
 
@@ -79,6 +80,19 @@ def test_a_persons_docker_keys_win(files: Catalogue) -> None:
     settings = load(files, docker_daemon={"live-restore": False, "mtu": 9000})
     found = host_docker.merged('{"mtu": 1500}', settings)
     assert found["live-restore"] is False and found["mtu"] == 9000
+
+
+def test_a_restart_that_would_end_a_container_of_others_is_forbidden() -> None:
+    ours = {"id": "1", "name": "vllm", "labels": {"vllm-fleet.release": "a"}, "state": "running"}
+    ended = {"id": "2", "name": "old", "state": "exited"}
+    other = {"id": "3", "name": "web", "state": "running"}
+    used = Docker.model_validate({"containers": [ours, ended, other]})
+    unused = Docker.model_validate({"containers": [ours, ended]})
+    told = host_docker.ended(used, '{"live-restore": false}')
+    assert told.startswith("docker: found live-restore off and web running")
+    assert host_docker.ended(used, None) == told
+    assert host_docker.ended(used, '{"live-restore": true}') == ""
+    assert host_docker.ended(unused, '{"live-restore": false}') == ""
 
 
 @pytest.mark.parametrize(

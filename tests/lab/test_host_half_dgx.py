@@ -11,20 +11,41 @@ PLATFORM = "dgx"
 HOST = "spark-01"
 PACKAGES = "dpkg-query -W -f '${Package} ${Version} ${Status}\\n' | sed 's/ hold / install /'"
 SOURCES = "cat /etc/apt/sources.list.d/* /etc/apt/preferences.d/* | sha256sum"
+FOREIGN = """set -e; cd /
+tar -ch usr/bin/sleep $(ldd /usr/bin/sleep | grep -o '/[^ ]*') | docker import - lab/foreign
+docker run --detach --name foreign --network none lab/foreign sleep infinity
+"""
+PROCESS = "docker inspect -f '{{.State.Pid}} {{.State.StartedAt}} {{.State.Running}}' foreign"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def before(lab: Lab) -> tuple[str, str]:
-    """Packages and apt sources as DGX OS brought them; then the first run."""
-    found = lab.text(HOST, PACKAGES), lab.text(HOST, SOURCES)
+def before(lab: Lab) -> tuple[str, str, str]:
+    """Packages, apt sources and a container as the first run found them."""
+    lab.run(HOST, FOREIGN)
+    found = lab.text(HOST, PACKAGES), lab.text(HOST, SOURCES), lab.text(HOST, PROCESS)
+    pid = lab.text(HOST, "pidof dockerd")
     done = converge(lab)
     assert done.returncode == 0, done.stdout
     assert "back after" not in done.stdout
+    assert lab.text(HOST, "pidof dockerd") != pid
     return found
 
 
-def test_no_package_and_no_repository_changes(lab: Lab, before: tuple[str, str]) -> None:
-    assert (lab.text(HOST, PACKAGES), lab.text(HOST, SOURCES)) == before
+def test_no_package_and_no_repository_changes(lab: Lab, before: tuple[str, str, str]) -> None:
+    assert (lab.text(HOST, PACKAGES), lab.text(HOST, SOURCES)) == before[:2]
+
+
+def test_a_container_of_others_outlives_the_restart_of_docker(
+    lab: Lab, before: tuple[str, str, str]
+) -> None:
+    assert lab.text(HOST, PROCESS) == before[2]
+    assert before[2].endswith("true")
+
+
+def test_without_live_restore_a_container_of_others_forbids_the_restart(lab: Lab) -> None:
+    process = lab.text(HOST, PROCESS)
+    refused(lab, "live-restore off", "foreign", docker_daemon='{"live-restore": false}')
+    assert lab.text(HOST, PROCESS) == process
 
 
 def test_it_is_held(lab: Lab) -> None:
