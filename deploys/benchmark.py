@@ -20,7 +20,7 @@ from deploys.job import Job, followed
 from deploys.job import run as run_job
 from deploys.operations import Commands, File, refuse, tell, write_command
 from deploys.report import RUN
-from fleet import render
+from fleet import vllm_config
 from fleet.measured import RESULTS
 from fleet.settings import Settings
 
@@ -38,7 +38,7 @@ def request(settings: Settings) -> dict[str, object]:
     return {
         "digest": serve.digest(settings),
         "hub": str(Path(settings.models_dir) / "hub"),
-        "tokenizer": f"{render.HUB}/{settings.model.snapshot}",
+        "tokenizer": f"{vllm_config.HUB}/{settings.model.snapshot}",
         "inputs": settings.bench_input,
         "outputs": settings.bench_output,
         "concurrency": settings.bench_concurrency,

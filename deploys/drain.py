@@ -16,9 +16,9 @@ from pyinfra.api.host import Host
 from deploys import members, programs, remote
 from fleet import gateway
 from fleet.difference import facts
-from fleet.render import served_name
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
+from fleet.vllm_config import served_name
 
 POLL_S = 1.0
 TELL_S = 10.0

@@ -16,9 +16,9 @@ from pyinfra.api.inventory import Inventory
 from deploys import invocation, provenance
 from fleet.gateway import Replica, Trust
 from fleet.loopback import is_loopback
-from fleet.render import served_name
 from fleet.replicas import Place
 from fleet.settings import Settings
+from fleet.vllm_config import served_name
 from fleet.words import unscoped
 
 GROUP, MONITORING = "gateway", "monitoring"

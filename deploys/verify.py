@@ -12,7 +12,7 @@ from deploys import programs, proxy, remote, serve
 from deploys.host_state import current
 from deploys.operations import Commands, refuse
 from deploys.report import RUN, closing_table
-from fleet import difference, preflight, render
+from fleet import difference, preflight, render, vllm_config
 from fleet.settings import Settings
 
 GATE_S = 300  # some short answers, also behind a full queue
@@ -25,9 +25,9 @@ def _ask(settings: Settings) -> dict[str, Any]:
     A release that is not the declared one is asked under the name that it has on the host.
     """
     declared = {
-        "listen": render.LISTEN,
+        "listen": vllm_config.LISTEN,
         "port": settings.port,
-        "served_name": render.served_name(settings),
+        "served_name": vllm_config.served_name(settings),
     }
     if _is_worker(settings):
         declared["recorded"] = True

@@ -7,10 +7,10 @@ from dataclasses import replace
 from fleet import known_models
 from fleet.case import facts
 from fleet.fit import Fit, fit
-from fleet.memory import GIB, Subject, plan
+from fleet.memory import GIB, Plan, Subject, budget, parts, plan
 from fleet.models import ModelLock
-from fleet.render import serve_config
 from fleet.serving import Serving
+from fleet.vllm_config import serve_config
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
@@ -33,9 +33,30 @@ def memory(serving: Serving) -> Fit | None:
     subject = _subject(serving)
     if subject is None:
         return None
+    return fit(subject, replace(_plan(serving), floor=_floor(serving)))
+
+
+def memory_needed_kib(serving: Serving) -> int:
+    """MemAvailable that a start needs, KiB: what vLLM takes and the floor. 0: no check."""
+    taken = _taken(serving)
+    return round((taken + _floor(serving)) / 1024) if taken else 0
+
+
+def _taken(serving: Serving) -> int:
+    """Bytes vLLM takes: a number of bytes for its cache goes over the fraction; 0: not known."""
+    wanted, subject = _plan(serving), _subject(serving)
+    if wanted.cache_bytes is None or subject is None:
+        return round((wanted.fraction or 0.0) * wanted.gpu)
+    return budget(wanted, parts(subject, wanted))
+
+
+def _plan(serving: Serving) -> Plan:
     config = serve_config(serving)
-    wanted = plan(config, config.get("speculative-config"))
-    return fit(subject, replace(wanted, floor=round(serving.memory_floor_gib * GIB)))
+    return plan(config, config.get("speculative-config"))
+
+
+def _floor(serving: Serving) -> int:
+    return round(serving.memory_floor_gib * GIB)
 
 
 def _subject(serving: Serving) -> Subject | None:

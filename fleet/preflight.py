@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fleet import render
+from fleet import vllm_config
 from fleet.preflight_driver import driver, kernel
 from fleet.preflight_fabric import fabric
 from fleet.preflight_finding import Finding, Level
@@ -51,7 +51,7 @@ def findings(settings: Settings, snapshot: Snapshot) -> list[Finding]:
 
 def _remote_code(settings: Settings) -> list[Finding]:
     """The server runs Python that the model's repository brings."""
-    if not render.serve_config(settings).get("trust-remote-code"):
+    if not vllm_config.serve_config(settings).get("trust-remote-code"):
         return []
     code = f"code of {settings.model.repo}@{settings.model.revision[:12]} runs in the server"
     remedy = "read that code; drop trust-remote-code from the mode or vllm_args if it is not needed"

@@ -10,18 +10,17 @@ from typing import Any
 
 from fleet import templates
 from fleet.case import facts
-from fleet.combine import arguments, environment
-from fleet.gb10 import GPU_GIB
+from fleet.combine import environment
+from fleet.footprint import memory_needed_kib
 from fleet.mode_claims import Values, mode_claims
 from fleet.serving import Serving
+from fleet.vllm_config import HUB, LISTEN, serve_arguments, serve_config, served_name
 
-HUB = "/models/hub"  # the model cache, as the container sees it
 CACHE = "/cache"  # compiled kernels, as the container sees it
 CONFIG = "/etc/vllm-fleet-release"  # the release, as the container sees it
 CONTAINER = "vllm"
 PROJECT = "vllm-fleet"
 USER = "2000:2000"  # who the server is inside its container; no user of the host
-LISTEN = "127.0.0.1"  # always: what listens beyond loopback is the proxy
 DRAFT = "0" * 12  # stands for the digest while the digest is computed
 _GRACE_S = 30  # from the end of the drain to SIGKILL; vLLM can swallow SIGTERM while it starts
 
@@ -64,82 +63,6 @@ def _rendered(settings: Serving) -> Release:
     return Release(digest=digest, files=_files(settings, digest))
 
 
-def serve_arguments(settings: Serving) -> dict[str, Any]:
-    """vLLM's arguments by long name; a switch turned off is False."""
-    chosen = arguments(settings, settings.mode, facts(settings.model))
-    return {
-        "allowed-origins": _origins(settings),
-        **chosen,
-        **_memory(settings),
-        **_parallel(settings),
-        **_cluster(settings),
-        **_speculation(settings),
-        "model": f"{HUB}/{settings.model.snapshot}",
-        "served-model-name": [served_name(settings)],
-        "host": LISTEN,
-        "port": settings.port,
-        "shutdown-timeout": settings.mode.drain_timeout_s,
-    }
-
-
-def _origins(settings: Serving) -> str:
-    """Whose pages a browser on the host lets read answers. vLLM's default is all: any page that a
-    person at the host has open could use a server that asks for no key."""
-    return json.dumps([f"http://{LISTEN}:{settings.port}"])
-
-
-def serve_config(settings: Serving) -> dict[str, Any]:
-    """vLLM's ``--config``: long names; ``no-x: true`` where a switch is off."""
-    switched = {
-        (f"no-{name}" if value is False else name): (True if value is False else value)
-        for name, value in serve_arguments(settings).items()
-    }
-    return dict(sorted(switched.items()))
-
-
-def served_name(settings: Serving) -> str:
-    """The model's name in the API."""
-    return settings.served_name or settings.vllm_model
-
-
-def memory_fraction(settings: Serving) -> float | None:
-    """Part of the GPU's memory vLLM takes, or None where it gets a number of bytes."""
-    return settings.memory_fraction or settings.mode.memory_fraction
-
-
-def memory_needed_kib(settings: Serving) -> int:
-    """MemAvailable that a start needs, KiB: what vLLM takes and the floor. 0: no check."""
-    fraction = memory_fraction(settings)
-    if fraction is None:
-        return 0
-    return round((fraction * GPU_GIB + settings.memory_floor_gib) * 2**20)
-
-
-def _memory(settings: Serving) -> dict[str, float]:
-    fraction = memory_fraction(settings)
-    return {} if fraction is None else {"gpu-memory-utilization": fraction}
-
-
-def _parallel(settings: Serving) -> dict[str, int]:
-    sizes = {
-        "tensor-parallel-size": settings.tensor_parallel,
-        "pipeline-parallel-size": settings.pipeline_parallel,
-        "data-parallel-size": settings.data_parallel,
-    }
-    return {name: size for name, size in sizes.items() if size > 1}
-
-
-def _cluster(settings: Serving) -> dict[str, Any]:
-    """The same for all ranks; a rank adds its own number when it starts (files/cluster.py)."""
-    if not settings.ranks:
-        return {}
-    backend = {"distributed-executor-backend": settings.cluster_backend}
-    if settings.cluster_backend == "ray":
-        return backend
-    meeting = {"master-addr": settings.ranks[0].address, "master-port": settings.cluster_port}
-    return {**backend, "nnodes": len(settings.ranks), **meeting}
-
-
 def has_fabric(settings: Serving) -> bool:
     """Whether the ranks talk over RDMA."""
     return any(rank.fabric for rank in settings.ranks)
@@ -168,11 +91,6 @@ def _replica(settings: Serving) -> dict[str, Any]:
         "ranks": [rank.model_dump(mode="json") for rank in settings.ranks],
     }
     return {"replica": told}
-
-
-def _speculation(settings: Serving) -> dict[str, Any]:
-    speculation = settings.speculation
-    return {"speculative-config": speculation.config(HUB)} if speculation else {}
 
 
 def serve_environment(settings: Serving) -> dict[str, str]:

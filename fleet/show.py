@@ -11,8 +11,8 @@ from fleet import known_models
 from fleet.fit import Fit
 from fleet.memory import gib
 from fleet.models import ModelLock
-from fleet.render import serve_config
 from fleet.serving import Serving
+from fleet.vllm_config import serve_config
 
 COMMIT = "COMMIT"  # stands for the commit of a model that is not locked
 

@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from fleet import modes
-from fleet.render import DRAFT, release, serve_config
-from fleet.serving import Catalogue
+from fleet.catalogue import OURS, Catalogue
+from fleet.render import DRAFT, release
+from fleet.settings import Settings
+from fleet.vllm_config import serve_config
 from tests.fleet.examples import load
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -124,9 +126,37 @@ def test_the_draft_is_read_from_the_cache_at_its_commit(files: Catalogue) -> Non
     }
 
 
+def needed_kib(settings: Settings) -> int:
+    """MemAvailable that a start of the release waits for."""
+    return int(json.loads(release(settings).files["release.json"])["memory_needed_kib"])
+
+
 def test_a_start_needs_what_vllm_takes_and_the_floor(files: Catalogue) -> None:
-    facts = json.loads(release(load(files, memory_floor_gib=4.0)).files["release.json"])
-    assert facts["memory_needed_kib"] == round((0.8 * 119.7 + 4) * 2**20)
+    assert needed_kib(load(files, memory_floor_gib=4.0)) == round((0.8 * 119.7 + 4) * 2**20)
+
+
+def test_a_cache_of_given_size_decides_what_a_start_needs(files: Catalogue) -> None:
+    """With a fraction beside it or without; the weights of org/moe-nvfp4 are 16 GiB."""
+    args = {"kv-cache-memory-bytes": "60G"}
+    beside = load(files, vllm_mode="nvfp4", vllm_model="org/moe-nvfp4", vllm_args=args)
+    mode = beside.mode.model_copy(update={"memory_fraction": None})
+    alone = beside.model_copy(update={"mode": mode})
+    assert needed_kib(alone) == needed_kib(beside) > (60 + 16 + 4 + 8) * 2**20
+
+
+def test_where_the_weights_are_not_known_a_start_needs_what_its_fraction_says(
+    files: Catalogue,
+) -> None:
+    settings = load(files, vllm_args={"kv-cache-memory-bytes": "8G"})
+    lock = settings.model.model_copy(update={"files": settings.model.files[:1]})
+    unknown = settings.model_copy(update={"model": lock})
+    assert needed_kib(unknown) == round((0.8 * 119.7 + 8) * 2**20)
+
+
+def test_a_lab_host_has_room_for_a_lab_mode() -> None:
+    """Its memory is that of the machine, 8 GB of a small one."""
+    data = {"vllm_model": "lab/tiny", "vllm_mode": "lab-alternative", "memory_floor_gib": 0.25}
+    assert 0 < needed_kib(load(OURS, **data)) < 5 * 2**20
 
 
 NASTY = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fleet import preflight_fabric, render, replicas, settings
+from fleet import preflight_fabric, render, replicas, settings, vllm_config
 from fleet.catalogue import Catalogue
 from fleet.fabric_facts import Fabric
 from fleet.serve import ServeSettings
@@ -77,7 +77,7 @@ def test_a_fabric_gives_rdma_devices_and_ncclss_word(files: Catalogue) -> None:
 
 
 def test_ray_forms_the_cluster_itself(files: Catalogue) -> None:
-    config = render.serve_config(two(files, cluster_backend="ray")["spark-01"])
+    config = vllm_config.serve_config(two(files, cluster_backend="ray")["spark-01"])
     assert config["distributed-executor-backend"] == "ray" and "nnodes" not in config
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fleet import modes, render, serving
+from fleet import modes, render, serving, vllm_config
 from fleet.problems import SettingsError
 from tests.vllm import environment, stand_ins
 from tests.vllm.conftest import Workspace
@@ -55,7 +55,7 @@ def rendered(workspace: Workspace, mode: str, stand_in: StandIn) -> dict[str, An
     settings = serving.load(data, lambda key: "test", catalogue=workspace.catalogue)
     files = render.release(settings).files
     config = workspace.folder / f"{mode}-{stand_in.repo.replace('/', '--')}.yaml"
-    config.write_text(files["vllm.yaml"].replace(f'"{render.HUB}/', f'"{workspace.hub}/'))
+    config.write_text(files["vllm.yaml"].replace(f'"{vllm_config.HUB}/', f'"{workspace.hub}/'))
     pairs = (line.split("=", 1) for line in files["vllm.env"].splitlines() if line[:1] != "#")
     # Paths are those of the container; everything else is judged as it is.
     env = {name: value for name, value in pairs if not value.startswith("/")}
