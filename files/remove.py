@@ -27,6 +27,7 @@ from errors import HostError, exit_code
 from thing import Thing
 
 SYSTEM = Path("/etc/systemd/system")
+NEEDRESTART = Path("/etc/needrestart")  # made for our file where that is not installed
 JOBS = "vllm-fleet-*.service"  # pulls and downloads under way, activations, services of ours
 PACKAGED_REGISTRY = "docker-registry.service"
 STOP_S = 3700.0  # a draining server finishes what it has begun
@@ -160,11 +161,19 @@ def is_empty(path: Path, *, but: Path) -> bool:
 
 
 def unlink(path: Path) -> None:
-    """Remove a file, and its folder if that was a drop-in folder made for it."""
+    """Remove a file, and its folders if they were made for it."""
     path.unlink(missing_ok=True)
+    for folder in made_for(path):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def made_for(path: Path) -> list[Path]:
+    """The folders that are of no use without files such as ``path``, the inner one first."""
+    if path.is_relative_to(NEEDRESTART):
+        return [path.parent, NEEDRESTART]
     drop_ins = path.parent.name.endswith(".d") and path.parent.parent == SYSTEM
-    if drop_ins and not any(path.parent.iterdir()):
-        path.parent.rmdir()
+    return [path.parent] if drop_ins else []
 
 
 def settle(paths: Sequence[str]) -> None:

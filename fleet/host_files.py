@@ -13,6 +13,7 @@ from fleet.host import HostSettings
 UNITS = "/etc/systemd/system"
 PREFERENCES = "/etc/apt/preferences.d/00-vllm-fleet.pref"  # the first record that fits is used
 UNATTENDED = "/etc/apt/apt.conf.d/52vllm-fleet"
+NEEDRESTART = "/etc/needrestart/conf.d/50-vllm-fleet.conf"
 JOURNALD = "/etc/systemd/journald.conf.d/50-vllm-fleet.conf"
 SYSCTLS = "/etc/sysctl.d/90-vllm-fleet.conf"
 EARLYOOM = f"{UNITS}/earlyoom.service.d/50-vllm-fleet.conf"
@@ -55,7 +56,7 @@ def owned() -> tuple[str, ...]:
     """Patterns that fit every path this module writes, whatever the settings, and no other's."""
     drop_ins = (*PROTECTED, "earlyoom.service")
     return (
-        *(PREFERENCES, UNATTENDED, JOURNALD, SYSCTLS, GRUB, EXTRA_CA, NETPLAN),
+        *(PREFERENCES, UNATTENDED, NEEDRESTART, JOURNALD, SYSCTLS, GRUB, EXTRA_CA, NETPLAN),
         *(f"{UNITS}/{name}" for name in (WATCHDOG, GPU_CLOCKS)),
         *(f"{UNITS}/{unit}.d/50-vllm-fleet.conf" for unit in drop_ins),
         f"{KEYRINGS}/vllm-fleet-*.asc",
@@ -111,6 +112,7 @@ def sysctls(settings: HostSettings) -> dict[str, str]:
 def system(settings: HostSettings) -> dict[str, str]:
     """Files that both platforms get."""
     files = {
+        NEEDRESTART: _render("needrestart.conf"),
         JOURNALD: _render("journald.conf", settings=settings),
         SYSCTLS: _render("sysctl.conf", sysctls=sysctls(settings)),
     }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import configparser
 import json
+import subprocess
+from pathlib import Path
 
+import own_files
 import pytest
 
 from fleet import host_docker, host_files
@@ -43,6 +46,24 @@ def test_units_are_well_formed(files: Catalogue) -> None:
         assert parser.sections()
     clocks = units[f"{host_files.UNITS}/{host_files.GPU_CLOCKS}"]
     assert "nvidia-smi -lgc 300,2200" in clocks
+
+
+def test_needrestart_leaves_what_is_ours_to_the_waves(files: Catalogue, tmp_path: Path) -> None:
+    """Perl reads the file as needrestart does: a unit that a pattern with 0 fits is left alone."""
+    snippet = tmp_path / "50-vllm-fleet.conf"
+    snippet.write_text(host_files.system(load(files))[host_files.NEEDRESTART])
+    script = (
+        "our %nrconf = (override_rc => {qr(^dbus) => 0}); defined do shift or die $@; "
+        "for my $unit (@ARGV) { for (keys %{$nrconf{override_rc}}) { "
+        'print "$unit\\n" if $unit =~ /$_/ && !$nrconf{override_rc}{$_} } }'
+    )
+    units = ("dbus.service", "ssh.service", "vllm.service", "vllm-fleet-activate.service")
+    told = subprocess.run(
+        ("perl", "-e", script, snippet, *units), capture_output=True, text=True, check=True
+    ).stdout
+    assert told.split() == ["dbus.service", "vllm.service", "vllm-fleet-activate.service"]
+    assert host_files.NEEDRESTART in host_files.owned()
+    assert own_files.marked(snippet)
 
 
 def test_a_persons_sysctls_win_over_ours(files: Catalogue) -> None:

@@ -25,6 +25,7 @@ FOREIGN = {
     "/etc/systemd/system/ssh.service.d/theirs.conf": "[Service]\n",
 }
 CONFIGURATION = {
+    "/etc/needrestart/conf.d/50-vllm-fleet.conf": "# Written by spark-vllm-fleet\n",
     "/etc/sysctl.d/90-vllm-fleet.conf": "# Written by spark-vllm-fleet\n",
     "/etc/apt/sources.list.d/vllm-fleet-docker.sources": "# Written by spark-vllm-fleet\n",
     "/etc/systemd/system/ssh.service.d/50-vllm-fleet.conf": "# Written by spark-vllm-fleet\n",
@@ -71,6 +72,7 @@ def test_ours_goes_theirs_stays_and_again_nothing(lab: Lab, full: ServingHost) -
     for path in FOREIGN:
         assert full.run(f"test -f {path}", check=False).returncode == 0, path
     assert full.run("test -d /etc/systemd/system/user.slice.d", check=False).returncode == 1
+    assert full.run("test -d /etc/needrestart", check=False).returncode == 1, "made for our file"
     assert full.text("ls /srv/models/hub") == "models--lab--tiny\nmodels--their--model"
 
     again = operated.ran(lab, "remove.py", code=0)
