@@ -83,7 +83,7 @@ def configured(settings: Settings) -> Commands:
         return
     forget()
     [(path, file)] = files(wanted, pair).items()
-    yield programs.command(
+    yield programs.with_siblings(
         "apply_netplan",
         {
             "path": path,

@@ -2,7 +2,7 @@
 
 Request: {"path", "text" (the netplan file), "netdevs": {name: address with prefix}, "mtu"}. The
 file is tried beside the host's own ones in a temporary root first. When an address that the host
-had is gone afterwards, what was there before comes back.
+had is gone afterwards, what was there before comes back. Travels together with its siblings.
 """
 
 import json
@@ -15,11 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from facts import finish, start
+from facts_fabric import ssh_address
+
 APPLIED_S = 30
-# For addresses of other devices: our own connection may hang on them. Undone within 15 s or so, TCP
+# For addresses of other devices: our own connection may hang on them. Undone within 20 s or so, TCP
 # comes back in time for the run, which gives a silent host up after 35 s.
 LOST_S = 5
+NETWORK_MANAGER_S = 30  # it begins every connection anew: scan, associate, ask for a lease
 SETTLE_S = 3
+Addresses = dict[str, dict[str, int | None]]  # device → address → seconds of a lease, None: static
 
 
 class Failed(Exception):
@@ -84,15 +89,37 @@ def links() -> dict[str, dict[str, Any]]:
     return {link["ifname"]: link for link in json.loads(listing) if "ifname" in link}
 
 
-def addresses(link: dict[str, Any]) -> set[str]:
-    """Link-local ones aside: they come and go."""
-    own = [one for one in link.get("addr_info", ()) if one.get("scope") == "global"]
-    return {f"{one['local']}/{one['prefixlen']}" for one in own}
+def addresses(link: dict[str, Any]) -> dict[str, int | None]:
+    return {
+        f"{one['local']}/{one['prefixlen']}": one["valid_life_time"] if "dynamic" in one else None
+        for one in link.get("addr_info", ())
+        if lasting(one)
+    }
 
 
-def others(request: dict[str, Any]) -> dict[str, set[str]]:
+def lasting(entry: dict[str, Any]) -> bool:
+    """Others come and go: link-local ones, and those that IPv6 replaces for privacy."""
+    passing = entry.get("temporary") or entry.get("deprecated")
+    return entry.get("scope") == "global" and not passing
+
+
+def others(request: dict[str, Any]) -> Addresses:
     """What all devices but ours have."""
     return {n: addresses(x) for n, x in links().items() if n not in request["netdevs"]}
+
+
+def network_manager() -> bool:
+    """Whether it manages devices here."""
+    asked = start("nmcli", "-t", "-f", "RUNNING", "general")
+    return asked is not None and finish(asked) == (0, "running")
+
+
+def kept(had: Addresses, ours: str | None) -> Addresses:
+    """What is static, and ``ours``: a new lease may be for another address."""
+    return {
+        name: {a: lease for a, lease in own.items() if lease is None or a.split("/")[0] == ours}
+        for name, own in had.items()
+    }
 
 
 def missing(request: dict[str, Any]) -> list[str]:
@@ -113,8 +140,8 @@ def lacks(link: dict[str, Any], address: str, mtu: int) -> bool:
     return "LOWER_UP" in flags and (address not in addresses(link) or link.get("mtu") != mtu)
 
 
-def applied(request: dict[str, Any], before: dict[str, set[str]]) -> None:
-    """Fails when other devices lose addresses, or ours do not get theirs."""
+def applied(request: dict[str, Any], before: Addresses, lost_s: int) -> None:
+    """Fails when other devices lack addresses for ``lost_s``, or ours do not get theirs."""
     netplan("apply")
     time.sleep(SETTLE_S)
     began = time.monotonic()
@@ -123,10 +150,10 @@ def applied(request: dict[str, Any], before: dict[str, set[str]]) -> None:
         if not gone and not late:
             return
         waited = time.monotonic() - began
-        if gone and waited > LOST_S:
+        if gone and waited > lost_s:
             told = "; ".join(f"{name} {', '.join(sorted(had))}" for name, had in gone.items())
             raise Failed(f"netplan apply took away {told}; see what else netplan manages")
-        if waited > APPLIED_S:
+        if late and waited > APPLIED_S:
             raise Failed(
                 f"{'; '.join(late)} after {APPLIED_S} s; another manager holds it: "
                 "nmcli connection (delete its 'Wired connection' profile), networkctl status"
@@ -134,10 +161,13 @@ def applied(request: dict[str, Any], before: dict[str, set[str]]) -> None:
         time.sleep(0.5)
 
 
-def lost(request: dict[str, Any], before: dict[str, set[str]]) -> dict[str, set[str]]:
+def lost(request: dict[str, Any], before: Addresses) -> Addresses:
     """What other devices had before and have not now."""
     now = others(request)
-    gone = {name: had - now.get(name, set()) for name, had in before.items()}
+    gone = {
+        name: {a: lease for a, lease in had.items() if a not in now.get(name, {})}
+        for name, had in before.items()
+    }
     return {name: had for name, had in gone.items() if had}
 
 
@@ -146,16 +176,18 @@ def change(request: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tried(request)
     old = path.read_text() if path.exists() else None
-    before = others(request)
+    before, lost_s = others(request), LOST_S
+    if network_manager():
+        before, lost_s = kept(before, ssh_address()), NETWORK_MANAGER_S
     put(path, request["text"])
     try:
-        applied(request, before)
+        applied(request, before, lost_s)
     except Failed as error:
         put(path, old)
-        raise Failed(f"{error}; {restored(request, before)}") from None
+        raise Failed(f"{error}; {restored(request, before, lost_s)}") from None
 
 
-def restored(request: dict[str, Any], before: dict[str, set[str]]) -> str:
+def restored(request: dict[str, Any], before: Addresses, lost_s: int) -> str:
     """The old file is back; how far netplan took it is told beside what went wrong first."""
     told = "what was there before is back"
     try:
@@ -163,11 +195,23 @@ def restored(request: dict[str, Any], before: dict[str, set[str]]) -> str:
         time.sleep(SETTLE_S)
     except Failed as error:
         told = f"the file from before is back, but could not be applied ({error})"
-    gone = [(a, name) for name, had in lost(request, before).items() for a in sorted(had)]
-    for address, name in gone:
-        subprocess.run(("ip", "address", "add", address, "dev", name), check=False, timeout=10)
-    by_hand = ", ".join(f"{address} on {name}" for address, name in gone)
+    began = time.monotonic()
+    while (gone := lost(request, before)) and time.monotonic() - began < lost_s:
+        time.sleep(0.5)
+    by_hand = ", ".join(
+        put_back(address, name, lease)
+        for name, had in gone.items()
+        for address, lease in sorted(had.items())
+    )
     return told + (f"; put back without netplan, until the next boot: {by_hand}" if gone else "")
+
+
+def put_back(address: str, name: str, lease: int | None) -> str:
+    """Without netplan. A lease stays one: it ends when it would have, unless it is renewed."""
+    life = ("valid_lft", str(lease), "preferred_lft", str(lease)) if lease is not None else ()
+    words = ("ip", "address", "add", address, "dev", name, *life)
+    subprocess.run(words, check=False, timeout=10)
+    return f"{address} on {name}" + (f" for {lease} s" if lease is not None else "")
 
 
 def main(request: dict[str, Any]) -> None:
