@@ -21,7 +21,6 @@ from fleet.preflight_packages import SNAP_DOCKER, VENDOR_HOSTS
 from fleet.preflight_room import DOCKER_DIR
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
-from fleet.vllm_config import served_name
 
 # Findings that upgrade.py is run for.
 UPGRADE_MENDS = (
