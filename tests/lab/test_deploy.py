@@ -19,6 +19,7 @@ TREE = (
     r"\( -path /var/lib/systemd -o -path /var/lib/private -o -path /etc/mtab \) -prune -o "
     "-type f -printf '%p %m %s %T@\\n' -o -type l -printf '%p %l\\n' | sort | sha256sum"
 )
+LISTENS = "until ss -tln | grep -q :22; do sleep 0.1; done"
 SESSIONS = (
     "journalctl -q -t sshd-session -o cat --since=@{since} "
     "| grep -c 'Starting session: command' || true"
@@ -75,8 +76,7 @@ def test_the_second_run_changes_nothing_in_three_remote_commands(deployed: Lab) 
     since = {}
     for host in deployed.names:  # sshd names every command it runs only when told to
         deployed.write(host, "/etc/ssh/sshd_config.d/verbose.conf", "LogLevel VERBOSE\n")
-        deployed.run(host, "systemctl reload ssh")
-        since[host] = deployed.text(host, "sleep 1; date +%s")
+        since[host] = deployed.text(host, f"systemctl reload ssh; sleep 1; {LISTENS}; date +%s")
     time.sleep(2)
     done = deployed.pyinfra("deploy.py", data=standin(deployed))
     assert done.returncode == 0, done.stdout[-4000:]

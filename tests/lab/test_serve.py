@@ -62,7 +62,8 @@ def test_a_busy_server_is_never_killed(host: ServingHost) -> None:
     ask = "python3 /usr/local/lib/vllm-fleet/completion.py '{\"timeout_s\": 60}'"
     host.run(f"for i in 1 2 3; do systemd-run -q --unit=busy$i {ask}; done")
     time.sleep(15)
-    assert "3 running" in host.unit("StatusText")
+    said = host.unit("StatusText")  # the watchdog's own completion may be under way, too
+    assert "3 running" in said or "4 running" in said
     assert host.text(ID) == before
     assert host.unit("NRestarts") == "0"
 
