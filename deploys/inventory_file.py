@@ -91,7 +91,8 @@ def groups(file: str) -> dict[str, Any]:
     meant = {name: value for name, value in named.items() if _meant_as_group(name, value, hosts)}
     problems = [line for name, value in meant.items() for line in _mistakes(name, value)]
     refuse([f"{file}: {line}" for line in problems or _unlike(named)], "inventory")
-    return {n: v for n, v in found.items() if theirs._is_inventory_group(n, v)}
+    taken = {n: v for n, v in found.items() if theirs._is_inventory_group(n, v)}
+    return {n: v for n, v in taken.items() if _hosts(v) is not None}  # pyinfra takes any tuple
 
 
 def _meant_as_group(name: str, value: object, hosts: set[str]) -> bool:
