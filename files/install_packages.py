@@ -101,7 +101,8 @@ def reading(sources: "list[dict[str, Any]] | None") -> Iterator[list[str]]:
 def main(request: dict[str, Any]) -> None:
     wanted = [f"{n}={v}" if v else n for n, v in sorted(request["packages"].items())]
     if request.get("move"):
-        wanted.append("--allow-change-held-packages")
+        # What a named package needs would stay held without the second.
+        wanted += ["--allow-change-held-packages", "--ignore-hold"]
     with reading(request.get("sources")) as options:
         apt("update", *options)
         refuse_removals(wanted, options)
