@@ -35,13 +35,13 @@ def boots(settings: Settings) -> Commands:
     now = current(settings)
     wanted, entry = settings.kernel_release, now.kernels.boot_default
     words = (now.kernels.boot_cmdline or "").split()
-    lacking = [w for w in wanted_parameters(settings, now) if w not in words]
+    parameters = wanted_parameters(settings, now)
+    lacking = [w for w in parameters if w not in words]
     if wanted not in now.kernels.installed or (entry == wanted and not lacking):
         host.noop(f"GRUB boots {entry}")
         return
-    parameters = wanted_parameters(settings, now) if lacking else ()
     forget()
-    text = host_files.grub(wanted, parameters)
+    text = host_files.grub(wanted, parameters)  # all: the entry may have them from this very file
     yield write_command({path: File(text) for path, text in text.items()})
     yield StringCommand("update-grub")
 

@@ -35,7 +35,8 @@ def saved_entry() -> str:
 
 def boot_entry(grub: str, saved: str) -> tuple[str | None, str | None]:
     """Kernel and command line of the entry that `set default` names: by number ("0" is the newest,
-    "1>2" the third of the submenu) or by a title or id that has the kernel's name in it."""
+    "1>2" the third of the submenu) or by a title or id that has the kernel's name in it. A kernel's
+    recovery entry has fewer words, and is meant only where it is named."""
     entries = re.findall(r"^\s*linux\s+\S*vmlinuz-(\S+)(.*)$", grub, re.MULTILINE)
     names = re.findall(r"^\s*set default=\"([^\"]*)\"", grub, re.MULTILINE)
     chosen = [n for n in names if not n.startswith("${")][-1:] or [saved or "0"]
@@ -46,7 +47,9 @@ def boot_entry(grub: str, saved: str) -> tuple[str | None, str | None]:
         number = int(title.split(">")[1]) + 1 if ">" in title else int(title)
         found = entries[number : number + 1]
     else:
-        found = sorted((e for e in entries if e[0] in title), key=lambda e: len(e[0]))[-1:]
+        recovers = "recovery" in title
+        named = [e for e in entries if e[0] in title and ("recovery" in e[1].split()) == recovers]
+        found = sorted(named, key=lambda e: -len(e[0]))[:1]
     return (found[0][0], found[0][1].strip()) if found else (None, None)
 
 

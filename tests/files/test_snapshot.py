@@ -176,6 +176,22 @@ def test_grubs_default_is_found_by_number_and_by_title(
     assert facts_driver.boot_entry(GRUB.replace("DEFAULT", default), saved)[0] == kernel
 
 
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("Ubuntu, with Linux 6.17.0-1032-nvidia", "ro pci=pcie_bus_safe"),
+        ("Ubuntu, with Linux 6.17.0-1032-nvidia (recovery mode)", "ro recovery nomodeset"),
+    ],
+)
+def test_a_recovery_entry_is_grubs_default_only_where_it_is_named(title: str, words: str) -> None:
+    entries = "".join(
+        f"\tlinux\t/boot/vmlinuz-6.17.0-1032-nvidia {line}\n"
+        for line in ("ro pci=pcie_bus_safe", "ro recovery nomodeset")
+    )
+    found = facts_driver.boot_entry(f'set default="Advanced>{title}"\n{entries}', "")
+    assert found == ("6.17.0-1032-nvidia", words)
+
+
 def test_it_is_quick() -> None:
     """A quiet host answers in well under 250 ms; this machine runs other things beside it."""
     times = []

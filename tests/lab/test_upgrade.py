@@ -19,6 +19,12 @@ NEW = {
     "containerd_version": "2.3.6-1~ubuntu.24.04~noble",
     "compose_version": "5.6.0-1~ubuntu.24.04~noble",
 }
+NEWER_KERNEL = {
+    **NEW,
+    "kernel_version": "6.17.0-1035.35",
+    "kernel_modules_version": "6.17.0-1035.35",
+}
+WORDS = {"pcie_port_pm=off", "initcall_blacklist=tegra234_cbb_init", "pci=pcie_bus_safe"}
 LOCK = "/run/vllm-fleet.lock"
 LOOK = f"until cp {LOCK}/owner.json /var/tmp/seen; do sleep 0.1; done"
 LOCKED = f"""
@@ -105,3 +111,14 @@ def test_a_host_that_a_killed_upgrade_left_stopped_is_started(lab: Lab) -> None:
     done = run(lab, "upgrade.py", **NEW)
     assert done.returncode == 0, done.stdout
     assert lab.text(lab.names[0], "systemctl is-active vllm.service") == "active"
+
+
+def test_a_newer_kernel_boots_with_the_words_of_the_one_before(lab: Lab) -> None:
+    done = run(lab, "upgrade.py", **NEWER_KERNEL)
+    assert done.returncode == 0, done.stdout
+    for host in lab.names:
+        assert lab.text(host, "uname -r") == "6.17.0-1035-nvidia"
+        assert set(lab.text(host, "cat /proc/cmdline").split()) >= WORDS
+        assert lab.text(host, "systemctl is-active vllm.service") == "active"
+    again = run(lab, "upgrade.py", **NEWER_KERNEL)
+    assert again.returncode == 0 and changes(again.stdout) == 0, again.stdout
