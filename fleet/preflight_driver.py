@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import layout
+
 from fleet import host_packages
 from fleet.host import HostSettings
 from fleet.host_packages import numbers
@@ -33,7 +35,11 @@ def kernel(settings: HostSettings, snapshot: Snapshot) -> list[Finding]:
 
 
 def serves(snapshot: Snapshot) -> bool:
-    """One of our containers runs."""
+    """One of our containers runs; while Docker does not tell, whether vllm.service is not down:
+    with live-restore a server goes on answering without its daemon."""
+    if snapshot.docker.error or {"docker", "docker.containers"} & set(snapshot.errors):
+        unit = snapshot.units.get(layout.UNIT)
+        return unit is not None and unit.ActiveState not in ("inactive", "failed")
     ours = (c for c in snapshot.docker.containers if "vllm-fleet.release" in c.labels)
     return any(container.state == "running" for container in ours)
 

@@ -10,7 +10,7 @@ import pytest
 
 from fleet import preflight
 from fleet.known_bad import KNOWN_BAD
-from fleet.preflight_driver import boot_problems, reboot_reasons
+from fleet.preflight_driver import boot_problems, reboot_reasons, serves
 from fleet.serving import Catalogue
 from fleet.snapshot import Snapshot
 from tests.fleet.examples import load
@@ -308,3 +308,23 @@ def test_a_serving_host_is_not_rebooted_but_referred_to_its_wave(files: Catalogu
     assert "upgrade.py" in remedies(files, now, allow_reboot=True)["driver loaded"]
     idle = snapshot("driver", "installed", value="580.178.04")
     assert levels(files, idle, allow_reboot=True)["driver loaded"] == "warn"
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        changed("docker", value={"error": "ConnectionRefusedError"}),
+        changed("errors", value={"docker.containers": "TimeoutError"}),
+    ],
+)
+def test_while_docker_does_not_tell_the_unit_says_whether_the_host_serves(
+    files: Catalogue, silent: dict[str, Any]
+) -> None:
+    def with_unit(state: str) -> Snapshot:
+        of = changed("driver", "installed", value="580.178.04", of=silent)
+        return snapshot("units", value={"vllm.service": {"ActiveState": state}}, of=of)
+
+    assert serves(with_unit("active")) and serves(with_unit("activating"))
+    assert not serves(with_unit("inactive")) and not serves(with_unit("failed"))
+    told = remedies(files, with_unit("active"), allow_reboot=True)["driver loaded"]
+    assert "upgrade.py" in told
