@@ -219,6 +219,8 @@ def check_settings(inventory: Inventory) -> list[str]:
             )
             if invocation.fetches():
                 problems += bundle.mistakes(SETTINGS[host.name])
+            if "bootstrap.py" in invocation.deploy_files():
+                problems += first_contact.mistakes(host, SETTINGS[host.name], where)
         except SettingsError as error:
             problems += error.problems
     if {"deploy.py", "switch.py"} & set(invocation.deploy_files()):

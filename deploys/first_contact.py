@@ -41,6 +41,14 @@ def hide(connector: SSHConnector) -> None:
     data.update({key: Hidden(data[key]) for key in SECRETS if data.get(key)})
 
 
+def mistakes(host: Host, settings: Settings, where: Callable[[str], str]) -> list[str]:
+    """A login that the bootstrap itself would close: no other opens the host then."""
+    if host.data.get("ssh_user") != "root" or not settings.narrow_sshd:
+        return []
+    found = "found root, allowed: a user of its own, or narrow_sshd = False"
+    return [f"{where('ssh_user')}: ssh_user: {found}"]
+
+
 def password_of(host: Host) -> str | None:
     """The vendor account's password, if the host was reached that way."""
     return _first.get(host.name)

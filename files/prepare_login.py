@@ -85,6 +85,11 @@ def add_keys(user: str, keys: list[str]) -> None:
         shutil.chown(path, found.pw_uid, found.pw_gid)
 
 
+def is_root(user: str) -> bool:
+    found = account(user)
+    return found is not None and found.pw_uid == 0
+
+
 def sudo_text(user: str) -> str:
     return f"# Written by spark-vllm-fleet.\n{user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
 
@@ -117,6 +122,8 @@ def narrow() -> None:
 def steps(request: dict[str, Any]) -> dict[str, tuple[bool, Callable[[], object]]]:
     """What → whether it is as wanted, and what brings it there."""
     user, name = request["user"], request["hostname"]
+    if request["narrow"] and is_root(user):  # narrow() would close this very login
+        sys.exit(f"ssh_user: found {user}, allowed: a user of its own, or narrow_sshd = False")
     hold = sudo_text(user)
     found: dict[str, tuple[bool, Callable[[], object]]] = {
         f"user {user}": (

@@ -11,7 +11,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from tests.deploys.command_line import GOOD, REPO, inventory, words
+from tests.deploys.command_line import GOOD, REPO, inventory, run, words
 
 PASSWORD = "first-$ecret-7fQ2"
 
@@ -87,3 +87,14 @@ def test_an_unknown_host_key_is_taken_only_where_a_person_says_so(
 def test_a_host_key_that_a_person_lets_it_take_is_kept(tmp_path: Path, port: int) -> None:
     said(tmp_path, port)
     assert f"[127.0.0.1]:{port} ecdsa" in (tmp_path / "known_hosts").read_text()
+
+
+def test_root_is_no_login_of_ours_where_root_logins_are_closed(tmp_path: Path, port: int) -> None:
+    refused = "ssh_user: found root, allowed: a user of its own, or narrow_sshd = False"
+    as_root = ("-y", "--data", "ssh_user=root")
+    told = said(tmp_path, port, *as_root)
+    assert f"--data: {refused}" in told and "No host key" not in told, told
+    assert (tmp_path / "known_hosts").read_text() == ""  # it was not connected to
+    assert refused not in said(tmp_path, port, *as_root, narrow_sshd=False)
+    other = run(tmp_path / "hosts.py", "status.py", *as_root, "--data", "narrow_sshd=true")
+    assert refused not in other.stdout
