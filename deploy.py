@@ -33,6 +33,7 @@ if serves(settings):
     preflight.run(settings=settings)
     base.run(settings=settings)
     driver.run(settings=settings)  # may reboot: before anything that serves is touched
+    preflight.again(settings=settings)  # only for hosts of a replica
     docker.run(settings=settings)
     firewall.run(settings=settings)  # before anything listens
     fabric.run(settings=settings)  # only for hosts that are cabled

@@ -27,6 +27,9 @@ UPGRADE_MENDS = (
     *("packages", "kernel", "known bad", "driver loaded", "driver version", "compute capability"),
     "persistence mode",
 )
+UPGRADE_LEAVES = ("skew: platform", "skew: firmware")  # no reason to leave a replica stopped
+# On DGX OS no upgrade.py moves these, so it would end with a replica that may not start.
+DGX_KEEPS = ("skew: kernel at boot", "skew: container toolkit", "skew: docker")
 _snapshots: dict[str, Snapshot] = {}
 
 
@@ -71,10 +74,30 @@ def _endpoint(settings: Settings, now: Snapshot) -> list[Finding]:
 
 
 @operation()
-def alike(settings: Settings) -> Commands:
-    """The skew gate. pyinfra has brought every host through ``fit`` before it begins this."""
+def alike(settings: Settings, parts: Collection[str] = ()) -> Commands:
+    """The skew gate, for all parts or these. pyinfra has brought every host through ``fit``, or
+    ``looked``, before it begins this."""
     for finding in preflight.skew(settings.replica or "", _replica(settings)):
-        yield refuse(finding.line())
+        if not parts or finding.name in parts:
+            yield refuse(finding.line())
+
+
+@operation()
+def looked(settings: Settings) -> Commands:
+    """The host as its reboot left it, for ``alike``."""
+    look(settings)
+    host.noop("it is compared with the hosts of its replica")
+    yield from ()
+
+
+def look(settings: Settings) -> None:
+    _snapshots[host.name] = current(settings)
+
+
+def parted(settings: Settings) -> str:
+    """Why the hosts of the replica, as they were last looked at, may not start together; ""."""
+    found = preflight.skew(settings.replica or "", _replica(settings))
+    return "; ".join(f.line() for f in found if f.name not in UPGRADE_LEAVES)
 
 
 @operation()
@@ -103,6 +126,16 @@ def genuine(settings: Settings) -> Commands:
 def before_upgrade(*, settings: Settings) -> None:
     """What an upgrade is there to mend does not stop it."""
     fit(name="Check the host", settings=settings, mends=UPGRADE_MENDS)
+    if platform(current(settings)) == "dgx":
+        alike(name="Compare the hosts of each replica", settings=settings, parts=DGX_KEEPS)
+
+
+@deploy("Preflight")
+def again(*, settings: Settings) -> None:
+    """A reboot may have parted the hosts of a replica."""
+    if settings.replica is not None:
+        looked(name="Look at the host again", settings=settings)
+        alike(name="Compare the hosts of each replica again", settings=settings)
 
 
 @deploy("Preflight")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 import layout
 from pyinfra import host, logger
@@ -18,7 +19,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
-from deploys import docker, drain, driver, host_lock, remote, serve, toolkit, turns
+from deploys import docker, drain, driver, host_lock, preflight, remote, serve, toolkit, turns
 from deploys.host_state import current, forget
 from deploys.operations import Commands, File, tree
 from deploys.packages import install
@@ -155,14 +156,33 @@ def _moved(host: Host, settings: Settings) -> str:
         problem = remote.why(error)
     except NestedOperationError:
         problem = RUN.of(host.name).reason or RUN.why(host.name)
+    _look(settings)
     turns.rollout(settings, "upgrade").meet(host.name)  # a replica starts on equal hosts
-    forget()
     if served:
-        again = _start(host, settings) or drain.back(host, LABEL)
+        again = _served_again(host, settings)
         problem = "; ".join(filter(None, (problem, again)))
         forget()
     left = "" if problem else "; ".join(work(settings, current(settings)))
     return problem or (f"still to do: {left}" if left else "")
+
+
+def _look(settings: Settings) -> None:
+    """What the others of its replica compare with; a host that does not answer yet may later."""
+    forget()
+    with suppress(PyinfraError, *remote.TROUBLE):
+        preflight.look(settings)
+
+
+def _served_again(host: Host, settings: Settings) -> str:
+    """ "" when it serves as before, else why not. Unequal hosts of a replica hang, or are slow."""
+    unequal = preflight.parted(settings)
+    if not unequal:
+        return _start(host, settings) or drain.back(host, LABEL)
+    try:  # a boot begins it by itself
+        _stop(host, settings, facts(current(settings).serving.texts))
+    except remote.TROUBLE as error:
+        unequal += f"; {remote.why(error)}"
+    return f"{layout.UNIT} stays stopped: {unequal}"
 
 
 def _move(settings: Settings) -> None:

@@ -93,3 +93,15 @@ KNOWN_BAD = (
         replica="warn",
     ),
 )
+
+
+def listed(
+    kernel: str | None, driver: str | None, cmdline: str | None, *, in_replica: bool
+) -> list[tuple[Level, KnownBad]]:
+    """What is known of this kernel, driver and command line, and how bad it is here."""
+    levels = ((bad.replica if in_replica else bad.single, bad) for bad in KNOWN_BAD)
+    return [
+        (level, bad)
+        for level, bad in levels
+        if level and bad.matches(kernel or "", driver or "", cmdline or "")
+    ]

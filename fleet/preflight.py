@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fleet import vllm_config
-from fleet.preflight_driver import driver, kernel
+from fleet.preflight_driver import driver
 from fleet.preflight_fabric import fabric
 from fleet.preflight_finding import Finding, Level
+from fleet.preflight_kernel import kernel
 from fleet.preflight_machine import machine, platform
 from fleet.preflight_nfs import shared_cache
 from fleet.preflight_packages import packages
@@ -28,6 +29,8 @@ LIKE: dict[str, Callable[[Snapshot], str | None]] = {
     "container toolkit": lambda s: _version(s, "nvidia-container-toolkit"),
     "docker": lambda s: s.docker.version,
     "firmware": lambda s: s.host.dmi.bios_version if s.host.dmi else None,
+    # plain Ubuntu: the pin, whatever boots now
+    "kernel at boot": lambda s: s.kernels.boot_default if platform(s) == "dgx" else None,
 }
 
 
@@ -78,7 +81,8 @@ def skew(replica: str, hosts: Mapping[str, Snapshot]) -> list[Finding]:
                     "blocked",
                     told,
                     f"equal on all hosts of replica {replica}",
-                    "move the differing hosts to one version with upgrade.py",
+                    "move the differing hosts to one version with upgrade.py; DGX OS by its own "
+                    "updates (DGX Dashboard)",
                 )
             )
     return found

@@ -1,4 +1,4 @@
-"""Preflight: kernel and driver, loaded against wanted, and whether the next boot is safe."""
+"""Preflight: the driver, loaded against wanted, and whether the next boot is wanted and safe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import layout
 from fleet import host_packages
 from fleet.host import HostSettings
 from fleet.host_packages import numbers
-from fleet.known_bad import KNOWN_BAD
+from fleet.known_bad import listed
 from fleet.preflight_finding import UNKNOWN, Finding, check
 from fleet.preflight_machine import CAPABILITY, platform
 from fleet.snapshot import Snapshot
@@ -28,10 +28,6 @@ def driver(settings: HostSettings, snapshot: Snapshot) -> list[Finding]:
         _persistence(snapshot),
         *_signature(settings, snapshot),
     ]
-
-
-def kernel(settings: HostSettings, snapshot: Snapshot) -> list[Finding]:
-    return [_running(settings, snapshot), _initrd(snapshot), *_known_bad(settings, snapshot)]
 
 
 def serves(snapshot: Snapshot) -> bool:
@@ -85,6 +81,9 @@ def boot_problems(settings: HostSettings, snapshot: Snapshot) -> list[str]:
         )
     if wanted in snapshot.kernels.installed and entry != wanted:
         problems.append(f"GRUB would boot {entry}, wanted {wanted}; check /etc/default/grub")
+    words = snapshot.kernels.boot_cmdline
+    bad = listed(entry, driver_version(snapshot), words, in_replica=bool(settings.replica))
+    problems += [f"{known.what}; {known.remedy}" for level, known in bad if level == "blocked"]
     return problems
 
 
@@ -95,11 +94,16 @@ def _parameters_after_boot(settings: HostSettings, snapshot: Snapshot) -> list[s
     return [w for w in wanted_parameters(settings, snapshot) if w in entry and w not in now]
 
 
+def driver_version(snapshot: Snapshot) -> str | None:
+    """What a boot would load."""
+    return snapshot.driver.installed or snapshot.driver.loaded
+
+
 def _installed(snapshot: Snapshot) -> bool:
     return snapshot.driver.installed is not None
 
 
-def _rebooting(settings: HostSettings, snapshot: Snapshot) -> tuple[bool, str]:
+def rebooting(settings: HostSettings, snapshot: Snapshot) -> tuple[bool, str]:
     """Whether deploy.py will mend it by a reboot; else what a person has to do."""
     if serves(snapshot):
         return False, "the host serves: move it with upgrade.py, in its wave"
@@ -110,7 +114,7 @@ def _rebooting(settings: HostSettings, snapshot: Snapshot) -> tuple[bool, str]:
 
 def _loaded(settings: HostSettings, snapshot: Snapshot) -> Finding:
     now = snapshot.driver
-    mends, remedy = _rebooting(settings, snapshot)
+    mends, remedy = rebooting(settings, snapshot)
     if not now.installed:
         mends, remedy = False, _no_module(settings, snapshot)
     return check(
@@ -133,7 +137,7 @@ def _no_module(settings: HostSettings, snapshot: Snapshot) -> str:
 
 def _version(settings: HostSettings, snapshot: Snapshot) -> Finding:
     """The branch always; the pin on plain Ubuntu, the minimum on DGX OS, which updates itself."""
-    found = snapshot.driver.installed or snapshot.driver.loaded
+    found = driver_version(snapshot)
     ubuntu = platform(snapshot) == "ubuntu"
     wanted = settings.driver_version if ubuntu else settings.driver_minimum
     branch = f"{settings.driver_branch}."
@@ -206,45 +210,3 @@ def _signature(settings: HostSettings, snapshot: Snapshot) -> list[Finding]:
             level="blocked" if settings.secure_boot_dkms == "refuse" else "warn",
         )
     ]
-
-
-def _running(settings: HostSettings, snapshot: Snapshot) -> Finding:
-    found, wanted = snapshot.host.kernel, wanted_kernel(settings, snapshot)
-    mends, remedy = _rebooting(settings, snapshot)
-    if wanted is not None and wanted not in snapshot.kernels.installed:
-        mends, remedy = platform(snapshot) == "ubuntu", INSTALLS
-    return check(
-        "kernel",
-        None if found is None or wanted is None else found == wanted,
-        found,
-        wanted=wanted or "GRUB's default entry",
-        remedy=remedy,
-        level="warn" if mends or wanted is None else "blocked",
-    )
-
-
-def _initrd(snapshot: Snapshot) -> Finding:
-    entry = snapshot.kernels.boot_default
-    size = snapshot.kernels.initrd_bytes.get(entry or "")
-    return check(
-        "initrd",
-        None if entry is None else bool(size),
-        f"/boot/initrd.img-{entry} is missing or empty",
-        wanted="an initrd for the kernel that boots next",
-        remedy=f"update-initramfs -c -k {entry}; do not reboot before"
-        if entry
-        else "check /boot/grub/grub.cfg",
-        level="blocked" if entry else "warn",
-    )
-
-
-def _known_bad(settings: HostSettings, snapshot: Snapshot) -> list[Finding]:
-    now = snapshot.host
-    running = snapshot.driver.installed or snapshot.driver.loaded or ""
-    found = []
-    for entry in KNOWN_BAD:
-        level = entry.replica if settings.replica else entry.single
-        if level and entry.matches(now.kernel or "", running, now.cmdline or ""):
-            wanted = f"not on the known-bad list ({entry.source})"
-            found.append(Finding("known bad", level, entry.what, wanted, entry.remedy))
-    return found or [Finding("known bad", "ready", "kernel and driver are not on the list")]

@@ -12,7 +12,8 @@ import layout
 from fleet import render
 from fleet.difference import differences
 from fleet.docker_facts import Container
-from fleet.preflight_driver import driver, kernel
+from fleet.preflight_driver import driver
+from fleet.preflight_kernel import kernel
 from fleet.settings import Settings
 from fleet.snapshot import Snapshot
 

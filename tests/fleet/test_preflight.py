@@ -265,6 +265,54 @@ def test_the_handover_kernel_is_refused_in_a_replica_unless_the_word_is_there(
     assert levels(files, snapshot(of=good), replica="pair") == {}
 
 
+SEVEN = "7.0.0-1019-nvidia"
+
+
+def updated_dgx(words: str) -> dict[str, Any]:
+    """DGX OS that runs 6.17 and has installed the handover kernel, which boots next."""
+    of = changed("host", "dgx_release", value={"DGX_NAME": "DGX Spark"})
+    now = {
+        "installed": ["6.17.0-1032-nvidia", SEVEN],
+        "initrd_bytes": {SEVEN: 9},
+        "boot_default": SEVEN,
+        "boot_cmdline": words,
+    }
+    return changed("kernels", value=now, of=of)
+
+
+def test_a_reboot_into_a_known_bad_kernel_is_refused_before_it(files: Catalogue) -> None:
+    bad, good = snapshot(of=updated_dgx("ro")), snapshot(of=updated_dgx("ro kho=off"))
+    data = {"replica": "pair", "allow_reboot": True}
+    assert levels(files, bad, **data) == {"kernel": "warn", "known bad at boot": "blocked"}
+    assert "kho=off" in remedies(files, bad, **data)["known bad at boot"]
+    assert levels(files, good, **data) == {"kernel": "warn"}
+    [problem] = boot_problems(load(files, **data), bad)
+    assert "Kexec HandOver" in problem and "add kho=off" in problem
+    assert boot_problems(load(files, **data), good) == []
+    assert boot_problems(load(files), bad) == []  # alone it is only warned of
+
+
+def test_a_known_bad_driver_that_upgrade_replaces_is_told_once(files: Catalogue) -> None:
+    driver = {**READY["driver"], "installed": "590.48.01"}
+    found = preflight.findings(load(files), snapshot("driver", value=driver))
+    assert [f.name for f in found if f.name.startswith("known bad")] == ["known bad"]
+
+
+def test_the_words_that_a_pinned_kernel_gets_count_before_it_boots(files: Catalogue) -> None:
+    of = changed("kernels", value={**updated_dgx("ro")["kernels"]})
+    pins = {"kernel_version": "7.0.0-1019.19~24.04.2", "replica": "pair", "allow_reboot": True}
+    assert "known bad at boot" not in levels(files, snapshot(of=of), **pins)
+
+
+def test_hosts_of_a_replica_must_boot_alike_where_dgx_os_decides() -> None:
+    hosts = {"spark-01": on_dgx(), "spark-02": snapshot(of=updated_dgx("ro kho=off"))}
+    [finding] = preflight.skew("pair", hosts)
+    assert (finding.name, finding.level) == ("skew: kernel at boot", "blocked")
+    assert f"spark-01 6.17.0-1032-nvidia, spark-02 {SEVEN}" in finding.found
+    plain = {"spark-01": snapshot(), "spark-02": snapshot("kernels", "boot_default", value="6.8")}
+    assert preflight.skew("pair", plain) == []
+
+
 def test_hosts_of_a_replica_must_be_alike() -> None:
     other = snapshot("driver", value={**READY["driver"], "loaded": "580.178.04"})
     [finding] = preflight.skew("pair", {"spark-01": snapshot(), "spark-02": other})

@@ -137,3 +137,39 @@ def test_a_host_that_reboots_finds_its_replica_again(pair: Fleet) -> None:
     pair.lab.start("spark-02")
     whole_again(pair, before)
     assert answers(pair)
+
+
+def test_a_replica_whose_hosts_come_back_unequal_is_not_started(pair: Fleet) -> None:
+    module = "$(find /lib/modules -name nvidia.ko)"
+    loaded = "cat /proc/driver/nvidia/version"
+    pair.sh("spark-02", f"cp {module} /root/kept && sed -i s/580.159.03/580.95.05/ {module}")
+    ran = pair.run("upgrade.py", **PAIR)
+    assert ran.code != 0 and "Traceback" not in ran.output, ran.output[-8000:]
+    assert "580.95.05" in pair.sh("spark-02", loaded)
+    assert "skew: driver: found spark-01 580.159.03, spark-02 580.95.05" in ran.output
+    assert "vllm.service stays stopped" in ran.output
+    assert pair.sh("spark-02", "systemctl is-active vllm") == "inactive"
+
+    pair.sh("spark-02", f"cp /root/kept {module}")
+    for host in pair.names:
+        pair.sh(host, "systemctl stop vllm; systemctl reset-failed vllm || true")
+    ran = pair.run("upgrade.py", **PAIR)
+    assert ran.code == 0, ran.output[-8000:]
+    assert answers(pair)
+
+
+def test_a_deploy_whose_reboot_parts_the_hosts_goes_no_further(pair: Fleet) -> None:
+    """Firmware that waited for a boot comes with it."""
+    host, cmdline = "spark-02", "/etc/lab/bind/proc/cmdline"
+    firmware = "/etc/lab/bind/sys/class/dmi/id/bios_version"
+    for name in pair.names:
+        pair.sh(name, "systemctl stop vllm")
+    pair.lab.write(host, cmdline, "ro\n")
+    pair.sh(host, f"/usr/lib/lab/bind && rm {cmdline}")
+    pair.lab.write(host, firmware, "5.40\n")
+    ran = pair.run("deploy.py", **PAIR, vllm_mode=pair.mode)
+    assert ran.code != 0 and "Traceback" not in ran.output, ran.output[-8000:]
+    assert "kernel command line lacks" not in ran.output and "back after" in ran.output
+    for name in pair.names:
+        assert f"[{name}] skew: firmware: found spark-01 5.36_0ACUM018, spark-02 5.40" in ran.output
+        assert pair.sh(name, "systemctl is-active vllm") != "active"
