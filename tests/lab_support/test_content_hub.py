@@ -49,11 +49,12 @@ class Web:
 
     def logged(self) -> dict[str, object]:
         """The first line of the log; it is written after the last byte went out."""
+        log = self.folder / "log"
         for _ in range(100):
-            if (self.folder / "log").exists():
+            if log.exists() and log.read_text().endswith("\n"):
                 break
             time.sleep(0.02)
-        found: dict[str, object] = json.loads((self.folder / "log").read_text().splitlines()[0])
+        found: dict[str, object] = json.loads(log.read_text().splitlines()[0])
         return found
 
 
