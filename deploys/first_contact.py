@@ -42,11 +42,15 @@ def hide(connector: SSHConnector) -> None:
 
 
 def mistakes(host: Host, settings: Settings, where: Callable[[str], str]) -> list[str]:
-    """A login that the bootstrap itself would close: no other opens the host then."""
-    if host.data.get("ssh_user") != "root" or not settings.narrow_sshd:
+    """No login to make, or one that the bootstrap itself would close: no other opens it then."""
+    user = host.data.get("ssh_user")
+    if not user:
+        problem = "missing; allowed: the account to make on the host, such as 'fleet'"
+    elif user == "root" and settings.narrow_sshd:
+        problem = "found root, allowed: a user of its own, or narrow_sshd = False"
+    else:
         return []
-    found = "found root, allowed: a user of its own, or narrow_sshd = False"
-    return [f"{where('ssh_user')}: ssh_user: {found}"]
+    return [f"{where('ssh_user')}: ssh_user: {problem}"]
 
 
 def password_of(host: Host) -> str | None:

@@ -98,3 +98,9 @@ def test_root_is_no_login_of_ours_where_root_logins_are_closed(tmp_path: Path, p
     assert refused not in said(tmp_path, port, *as_root, narrow_sshd=False)
     other = run(tmp_path / "hosts.py", "status.py", *as_root, "--data", "narrow_sshd=true")
     assert refused not in other.stdout
+
+
+def test_a_login_to_make_has_a_name(tmp_path: Path, port: int) -> None:
+    told = said(tmp_path, port, "-y", "--data", "ssh_user=")
+    assert "ssh_user: missing; allowed: the account to make" in told, told
+    assert (tmp_path / "known_hosts").read_text() == ""  # it was not connected to
